@@ -1,0 +1,1 @@
+"""Training, import, export and evaluation of the networks that `models` defines; nothing here is needed to anonymize."""
