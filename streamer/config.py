@@ -1,10 +1,18 @@
-"""The settings of Veil: one frozen tree, defaults beside the fields, bounds in the types."""
+"""The settings of Veil: one frozen tree, defaults beside the fields, bounds in the types; and how files and flags become it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
+import yaml
+from msgspec import inspect
+
+from streamer.errors import UsageError
 
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
@@ -85,3 +93,97 @@ class AnonymizeSettings(Settings, frozen=True, kw_only=True):
     """Draw the boxes and their reasons on the anonymized picture."""
     ring_mebibytes: Annotated[int, msgspec.Meta(ge=16, le=65536)] = 512
     """Most memory for decoded pictures in flight; look-ahead shrinks where it would need more, and the program says so."""
+
+
+Values = Mapping[str, Any]
+"""Settings as they come from a file or from flags: nested, unchecked, only what was said."""
+
+
+def read_settings_file(path: Path) -> Values:
+    """The values of a YAML file, checked as far as the file alone can be; raises UsageError with one line."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{path}: is not valid YAML{where} ({getattr(error, 'problem', error)})") from None
+    values = {} if values is None else values
+    make_settings(values, name_key=lambda key: f"{path}: {key}" if key else str(path))
+    return dict(values)
+
+
+def merge_values(below: Values, above: Values) -> Values:
+    """Both, group by group; `above` wins where both name a key."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = merge_values(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def make_settings(values: Values, *, name_key: Callable[[str], str], is_text: bool = False) -> AnonymizeSettings:
+    """Checks every value against its type and bounds.
+
+    name_key: how the user knows a key ("" is the whole): `detector.threshold` is `clip.yaml: detector.threshold` or `--threshold`.
+    is_text: values may be texts that spell a number, as flags do.
+    Raises UsageError with one line: the key, what it must be, and what it is.
+    """
+    try:
+        return msgspec.convert(values, AnonymizeSettings, strict=not is_text)
+    except msgspec.ValidationError as error:
+        raise UsageError(_explain(str(error), values, name_key)) from None
+
+
+def _explain(message: str, values: Values, name_key: Callable[[str], str]) -> str:
+    """The library's message, which says where but not what was found, as a line for the user."""
+    place = re.search(r"at `\$\.?([^`]*)`$", message)
+    keys = [key for key in re.split(r"\.|\[\d+\]", place[1]) if key] if place else []
+    form: inspect.Type = inspect.type_info(AnonymizeSettings)
+    value: Any = values
+    for key in keys:
+        assert isinstance(form, inspect.StructType)
+        form = next(field.type for field in form.fields if field.encode_name == key)
+        value = value[key]
+    name = ".".join(keys)
+    if isinstance(form, inspect.StructType) and isinstance(value, Mapping):
+        known = [field.encode_name for field in form.fields]
+        unknown = next(str(key) for key in value if key not in known)
+        near = difflib.get_close_matches(unknown, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        return f"{name_key('.'.join([*keys, unknown]))} is not a setting; {hint}"
+    return f"{name_key(name)} must be {_expected(form)}, is {_shown(value)}".lstrip()
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML would spell it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _expected(form: inspect.Type) -> str:
+    """What a value of this type may be, in words."""
+    match form:
+        case inspect.UnionType(types=types):
+            return " or ".join(_expected(one) for one in types)
+        case inspect.LiteralType(values=values):
+            return str(values[0]) if len(values) == 1 else f"one of {', '.join(map(str, values))}"
+        case inspect.IntType() | inspect.FloatType():
+            kind = "a whole number" if isinstance(form, inspect.IntType) else "a number"
+            bounds = [("above", form.gt), ("at least", form.ge), ("below", form.lt), ("at most", form.le)]
+            said = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+            return f"{kind} {' and '.join(said)}".rstrip()
+        case inspect.StrType(pattern=pattern):
+            return f"text that matches {pattern}" if pattern else "text"
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.NoneType():
+            return "null"
+        case inspect.VarTupleType(item_type=item):
+            return f"a list, each {_expected(item)}"
+        case _:
+            return "a group of settings, each on its own line"
