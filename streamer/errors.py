@@ -56,3 +56,17 @@ class UsageError(VeilError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, ExitCode.USAGE)
+
+
+class InternalError(VeilError):
+    """A process of Veil failed; the message says which one and how it ended."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ExitCode.INTERNAL)
+
+
+class Interrupted(VeilError):  # noqa: N818 - it is not a fault
+    """The user asked to stop."""
+
+    def __init__(self, message: str = "interrupted") -> None:
+        super().__init__(message, ExitCode.INTERRUPTED)
