@@ -1,0 +1,228 @@
+"""Where one face was in a frame, from what was seen of it before and after: smoothed, bridged, held or reached back."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.faces import KEYPOINT_NAMES, Faces
+
+Reason = Literal["detected", "bridged", "held", "reached_back"]
+Sides = NDArray[np.float64]  # (4,): x1 y1 x2 y2, pixels
+
+TIME_ERROR_S = 1e-6
+"""Times are sums of ticks: equal ones may differ by this."""
+
+SMOOTHING_S = 0.08
+"""Standard deviation of the smoothing in time."""
+SMOOTHING_REACH_S = 0.24
+"""What lies further away in time has no part in the smoothing."""
+MOTION_S = 0.15
+"""Standard deviation in time of what tells the speed at the ends of a track."""
+STEADY_S = 0.03
+"""Detections closer together than this say little about speed: noise outweighs motion."""
+
+COAST_S = 0.3
+"""A face out of sight goes on moving for about this long."""
+FURTHEST_COAST = 1.0
+"""Nor does it move further than this many face sizes."""
+HOLD_GROWTH_PER_S = 0.3
+"""Growth of a held or reached-back box on every side, in face sizes a second."""
+BRIDGE_GROWTH_PER_S = 0.3
+"""Growth of a bridged box on every side, in face sizes for each second to the nearer end of the gap."""
+BRIDGE_BEND = 0.1
+"""Growth of a bridged box in the middle of the gap, as a part of the way between its ends: faces do not move on straight lines."""
+
+_NAMES = len(KEYPOINT_NAMES)
+_POINTS = slice(4, 4 + 2 * _NAMES)
+_POINT_SCORES = slice(_POINTS.stop, _POINTS.stop + _NAMES)
+_SCORE = _POINT_SCORES.stop
+_COLUMNS = _SCORE + 1
+_SMOOTHED = slice(0, _POINTS.stop)
+
+
+class Cover(NamedTuple):
+    """One box to cover in a frame, with what is known of the face in it."""
+
+    box: Sides
+    reason: Reason
+    score: float
+    keypoints: NDArray[np.float64]  # (7, 2): x y, pixels
+    keypoint_scores: NDArray[np.float64]  # (7,): 0 to 1, 0 = absent
+
+
+def observations(faces: Faces) -> NDArray[np.float64]:
+    """Faces as the rows that `History` keeps: (faces, columns)."""
+    count = len(faces)
+    parts = (faces.boxes, faces.keypoints.reshape(count, -1), faces.keypoint_scores, faces.scores[:, None])
+    return np.concatenate(parts, axis=1, dtype=np.float64)
+
+
+class History:
+    """What was seen of one face lately, in order of time; old detections are forgotten on request."""
+
+    def __init__(self) -> None:
+        self._numbers = np.zeros(16, np.int64)
+        self._times_s = np.zeros(16)
+        self._rows = np.zeros((16, _COLUMNS))
+        self._is_doubtful = np.zeros(16, np.bool_)
+        self._start = self._end = 0
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    @property
+    def capacity(self) -> int:
+        """Detections that there is memory for."""
+        return len(self._numbers)
+
+    @property
+    def last_time_s(self) -> float:
+        return float(self._times_s[self._end - 1])
+
+    @property
+    def last_number(self) -> int:
+        return int(self._numbers[self._end - 1])
+
+    def append(self, number: int, time_s: float, row: NDArray[np.float64], *, is_doubtful: bool) -> None:
+        """Adds a detection; is_doubtful: it may be that of another face than the one before it."""
+        if self._end == len(self._numbers):
+            self._make_room()
+        self._numbers[self._end] = number
+        self._times_s[self._end] = time_s
+        self._rows[self._end] = row
+        self._is_doubtful[self._end] = is_doubtful
+        self._end += 1
+
+    def forget_before(self, time_s: float) -> None:
+        """Drops what is older, but for the newest detection and the last older one, from which gaps are bridged."""
+        older = int(np.searchsorted(self._times_s[self._start : self._end], time_s)) - 1
+        self._start = min(self._start + max(older, 0), self._end - 1)
+
+    def covers(self, number: int, time_s: float, look_ahead_s: float) -> list[Cover]:
+        """What must be covered of this face in a frame: nothing where it was not seen within the look-ahead of it.
+
+        The neighbouring frame counts as within the look-ahead however long it lasts, unless that is zero.
+        """
+        numbers = self._numbers[self._start : self._end]
+        after = self._start + int(np.searchsorted(numbers, number))
+        if after < self._end and self._numbers[after] == number:
+            return [self._detected(after)]
+        before = after - 1
+        least_frames = 1 if look_ahead_s > 0 else 0
+        longest_s = look_ahead_s + TIME_ERROR_S
+        is_held = before >= self._start and (
+            time_s - self._times_s[before] <= longest_s or number - self._numbers[before] <= least_frames
+        )
+        is_reached = after < self._end and (
+            self._times_s[after] - time_s <= longest_s or self._numbers[after] - number <= least_frames
+        )
+        if is_held and is_reached:
+            covers = [self._bridged(before, after, time_s)]
+            if not self._is_doubtful[after]:
+                return covers
+            # It may be two faces, one lost and one found: neither may be uncovered on account of the other.
+            return [*covers, self._extended(before, time_s, "held"), self._extended(after, time_s, "reached_back")]
+        if is_held:
+            return [self._extended(before, time_s, "held")]
+        if is_reached:
+            return [self._extended(after, time_s, "reached_back")]
+        return []
+
+    def _make_room(self) -> None:
+        """Moves what is remembered to the start of the arrays, and to twice as large ones where it fills more than half."""
+        kept = slice(self._start, self._end)
+        count = len(self)
+        capacity = len(self._numbers) * (2 if 2 * count > len(self._numbers) else 1)
+        for name in ("_numbers", "_times_s", "_rows", "_is_doubtful"):
+            old = getattr(self, name)
+            new = np.zeros((capacity, *old.shape[1:]), old.dtype)
+            new[:count] = old[kept]
+            setattr(self, name, new)
+        self._start, self._end = 0, count
+
+    def _detected(self, at: int) -> Cover:
+        """The detection smoothed over past and future, but never smaller than the detection."""
+        raw = self._rows[at]
+        values = raw[_SMOOTHED].copy()
+        window = self._window(at, SMOOTHING_REACH_S)
+        if window.stop - window.start > 2:
+            values = _smooth(self._times_s[window] - self._times_s[at], self._rows[window], raw)
+        box = np.concatenate((np.minimum(values[:2], raw[:2]), np.maximum(values[2:4], raw[2:4])))
+        return Cover(box, "detected", float(raw[_SCORE]), values[_POINTS].reshape(_NAMES, 2), raw[_POINT_SCORES])
+
+    def _bridged(self, before: int, after: int, time_s: float) -> Cover:
+        """Between the two detections around a gap."""
+        to_before_s, to_after_s = time_s - self._times_s[before], self._times_s[after] - time_s
+        part = to_before_s / max(to_before_s + to_after_s, TIME_ERROR_S)
+        first, second = self._rows[before], self._rows[after]
+        values = first + part * (second - first)
+        way = np.hypot(*(second[:2] + second[2:4] - first[:2] - first[2:4])) / 2
+        growth = BRIDGE_GROWTH_PER_S * min(to_before_s, to_after_s) * _size(values) + BRIDGE_BEND * way * 4 * part * (1 - part)
+        scores = np.where((first[_POINT_SCORES] > 0) & (second[_POINT_SCORES] > 0), values[_POINT_SCORES], 0.0)
+        return Cover(_grown(values[:4], growth), "bridged", 0.0, values[_POINTS].reshape(_NAMES, 2), scores)
+
+    def _extended(self, end: int, time_s: float, reason: Reason) -> Cover:
+        """Beyond an end of what was seen: where the face was and where it was heading, and all between."""
+        box = self._rows[end, :4]
+        elapsed_s = time_s - self._times_s[end]
+        size = _size(box)
+        way = self._velocity(end) * np.sign(elapsed_s) * COAST_S * (1 - np.exp(-abs(elapsed_s) / COAST_S))
+        length = float(np.hypot(*way))
+        if length > FURTHEST_COAST * size:
+            way *= FURTHEST_COAST * size / length
+        moved = box + np.tile(way, 2)
+        both = np.concatenate((np.minimum(box[:2], moved[:2]), np.maximum(box[2:], moved[2:])))
+        grown = _grown(both, HOLD_GROWTH_PER_S * abs(elapsed_s) * size)
+        return Cover(grown, reason, 0.0, np.zeros((_NAMES, 2)), np.zeros(_NAMES))
+
+    def _velocity(self, end: int) -> NDArray[np.float64]:
+        """(2,) pixels a second of the centre at a detection, from those around it; careful where they are few."""
+        window = self._window(end, 2 * MOTION_S)
+        times_s = self._times_s[window] - self._times_s[end]
+        centres = (self._rows[window, :2] + self._rows[window, 2:4]) / 2
+        weights = np.exp(-0.5 * (times_s / MOTION_S) ** 2)
+        weights /= weights.sum()
+        times_s = times_s - weights @ times_s
+        velocity: NDArray[np.float64] = (weights * times_s) @ centres / (weights @ times_s**2 + STEADY_S**2)
+        return velocity
+
+    def _window(self, at: int, reach_s: float) -> slice:
+        """The detections within a time of one of them, as long as they are surely of one face."""
+        times_s = self._times_s[self._start : self._end]
+        centre_s = self._times_s[at]
+        first = self._start + int(np.searchsorted(times_s, centre_s - reach_s - TIME_ERROR_S))
+        stop = self._start + int(np.searchsorted(times_s, centre_s + reach_s + TIME_ERROR_S))
+        doubtful = first + 1 + np.flatnonzero(self._is_doubtful[first + 1 : stop])
+        if len(doubtful):
+            first = max([first, *doubtful[doubtful <= at]])
+            stop = min([stop, *doubtful[doubtful > at]])
+        return slice(first, stop)
+
+
+def _smooth(times_s: NDArray[np.float64], rows: NDArray[np.float64], raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The value at time 0 of a line fitted to each column with Gaussian weights: no lag, whatever the spacing in time.
+
+    Keypoints take part where they are present, and stay as they are where they are not.
+    """
+    weights = np.ones((len(rows), _SMOOTHED.stop))
+    weights[:, _POINTS] = np.repeat(rows[:, _POINT_SCORES] > 0, 2, axis=1)
+    weights *= np.exp(-0.5 * (times_s / SMOOTHING_S) ** 2)[:, None]
+    # About the values at time 0, so that absent keypoints, which weigh nothing, are divided by nothing and return as they are.
+    offsets = rows[:, _SMOOTHED] - raw[_SMOOTHED]
+    timed = weights * times_s[:, None]
+    s0, s1, s2 = weights.sum(0), timed.sum(0), (timed * times_s[:, None]).sum(0)
+    y0, y1 = (weights * offsets).sum(0), (timed * offsets).sum(0)
+    determinant = s0 * s2 - s1 * s1
+    fitted: NDArray[np.float64] = np.where(determinant > 1e-12, (s2 * y0 - s1 * y1) / np.maximum(determinant, 1e-12), 0.0)
+    return raw[_SMOOTHED] + fitted
+
+
+def _size(box: NDArray[np.float64]) -> float:
+    return float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
+
+
+def _grown(box: NDArray[np.float64], by: float) -> Sides:
+    return np.concatenate((box[:2] - by, box[2:4] + by))
