@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol, cast
 
+import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from models.detectors import Region, Render, RgbImage, Size
+
 Plane = NDArray[np.unsignedinteger]  # (height, width): uint8, or uint16 above 8 bits
+RgbPixels = NDArray[np.unsignedinteger]  # (height, width, 3): R G B, full range: uint8, or uint16 up to 65535
+Transform = NDArray[np.float32]  # (3, 4): three samples of a pixel and 1 -> three samples
 
 
 @dataclass(frozen=True)
@@ -88,3 +97,218 @@ class PictureLayout(msgspec.Struct, frozen=True, kw_only=True):
             views.append(np.frombuffer(flat[start : start + nbytes], dtype).reshape(shape))
             start += nbytes
         return tuple(views)
+
+
+class RawPicture(Protocol):
+    """What a filter may see of a picture before it is anonymized."""
+
+    @property
+    def size(self) -> Size: ...
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """Of `rgb`."""
+        ...
+
+    @property
+    def white(self) -> int:
+        """The value that a white sheet of paper has in `rgb`: the greatest, but less in HDR, where only lamps reach that."""
+        ...
+
+    def rgb(self, region: Region) -> RgbPixels:
+        """A part as RGB, to be read only."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class YuvPicture:
+    """A planar picture as a filter sees it; satisfies RawPicture."""
+
+    planes: Sequence[Plane]
+    layout: PictureLayout
+
+    @property
+    def size(self) -> Size:
+        return self.layout.width, self.layout.height
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        return self.layout.dtype
+
+    @property
+    def white(self) -> int:
+        return round(np.iinfo(self.layout.dtype).max * diffuse_white(self.layout.color))
+
+    def rgb(self, region: Region) -> RgbPixels:
+        return region_to_rgb(self.planes, self.layout, region)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RgbPicture:
+    """A photo as a filter sees it: (height, width), or with 3 or 4 channels, of which it sees three; satisfies RawPicture."""
+
+    image: NDArray[np.unsignedinteger]
+
+    @property
+    def size(self) -> Size:
+        return self.image.shape[1], self.image.shape[0]
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        return np.uint8 if self.image.dtype == np.uint8 else np.uint16
+
+    @property
+    def white(self) -> int:
+        return int(np.iinfo(self.dtype).max)
+
+    def rgb(self, region: Region) -> RgbPixels:
+        x1, y1, x2, y2 = region
+        part = self.image[y1:y2, x1:x2]
+        return np.repeat(part[:, :, np.newaxis], 3, axis=2) if part.ndim == 2 else np.ascontiguousarray(part[:, :, :3])
+
+
+_LUMA_WEIGHTS: dict[int, tuple[float, float]] = {
+    1: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    6: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+    10: (0.2627, 0.0593),
+}
+"""H.273 table 4: the shares of red and blue in the luma of each matrix; 10 (constant luminance) is treated like 9."""
+
+_PQ, _HLG = 16, 18  # H.273 table 3
+_DIFFUSE_WHITE = {_PQ: 0.58, _HLG: 0.75}
+"""ITU-R BT.2408: the signal of a white sheet of paper (203 cd/m2) as a part of the full signal."""
+
+
+def diffuse_white(color: ColorTags) -> float:
+    """The signal of a white sheet of paper as a part of the greatest signal: 1 but for HDR."""
+    return _DIFFUSE_WHITE.get(color.transfer, 1.0)
+
+
+def to_rgb_transform(layout: PictureLayout, rgb_max: float) -> Transform:
+    """From the samples of one pixel to R G B between 0 and `rgb_max`; without chroma, its two inputs count nothing.
+
+    A matrix that is unspecified, or none of luma and two colour differences, is taken as BT.709 from 720 lines on, below as BT.601.
+    An unspecified range is taken as limited, as players do.
+    """
+    default = 1 if layout.height >= 720 else 6
+    weights = _LUMA_WEIGHTS.get(layout.color.matrix, _LUMA_WEIGHTS[default])
+    form = PIXEL_FORMATS[layout.pixel_format]
+    return _to_rgb_transform(weights, layout.color.range == 2, form.bits, form.has_chroma, rgb_max).astype(np.float32)
+
+
+def from_rgb_transform(layout: PictureLayout, rgb_max: float) -> Transform:
+    """The inverse of `to_rgb_transform`; without chroma, the two last outputs mean nothing."""
+    with_chroma = layout if PIXEL_FORMATS[layout.pixel_format].has_chroma else _with_chroma(layout)
+    square = np.vstack([to_rgb_transform(with_chroma, rgb_max), [0, 0, 0, 1]]).astype(np.float64)
+    return np.linalg.inv(square)[:3].astype(np.float32)
+
+
+def region_to_rgb(planes: Sequence[Plane], layout: PictureLayout, region: Region) -> RgbPixels:
+    """A region of a picture as RGB: uint8 from 8 bits, else uint16 scaled to 65535.
+
+    The region is aligned to the chroma samples. Chroma is interpolated as if it lay in the middle of its pixels.
+    """
+    x1, y1, x2, y2 = region
+    parts = _parts(planes, layout, region)
+    full = [plane if plane.shape == parts[0].shape else cast("Plane", cv2.resize(plane, (x2 - x1, y2 - y1))) for plane in parts]
+    return _merge_to_rgb(full, layout, np.iinfo(layout.dtype).max)
+
+
+def rgb_to_region(rgb: RgbPixels, layout: PictureLayout) -> tuple[Plane, ...]:
+    """The planes of an aligned region from its RGB as `region_to_rgb` gives it; a chroma sample is the mean of its pixels."""
+    form = PIXEL_FORMATS[layout.pixel_format]
+    mixed = cv2.transform(rgb, from_rgb_transform(layout, np.iinfo(layout.dtype).max))
+    if form.bits > 8:
+        mixed = np.minimum(mixed, (1 << form.bits) - 1)
+    full = cast("Sequence[Plane]", cv2.split(mixed))
+    if not form.has_chroma:
+        return (full[0],)
+    size = (rgb.shape[1] >> form.chroma_x_shift, rgb.shape[0] >> form.chroma_y_shift)
+    return (full[0], *(cast("Plane", cv2.resize(c, size, interpolation=cv2.INTER_AREA)) for c in full[1:]))
+
+
+def color_samples(color: tuple[float, float, float], layout: PictureLayout) -> tuple[int, ...]:
+    """The sample of each plane for a colour, R G B from 0 to 1 of the signal."""
+    matrix = from_rgb_transform(layout, 1.0).astype(np.float64)
+    form = PIXEL_FORMATS[layout.pixel_format]
+    samples = np.clip(np.rint(matrix @ np.array([*color, 1.0])), 0, (1 << form.bits) - 1)
+    return tuple(int(s) for s in samples[: 3 if form.has_chroma else 1])
+
+
+def picture_render(planes: Sequence[Plane], layout: PictureLayout) -> Render:
+    """A Render of a planar picture; the planes are shrunk before the colours are mixed, which is what makes it cheap.
+
+    HDR is made visible by one gain for everything: diffuse white becomes 255 and what is brighter is clipped.
+    """
+
+    def render(region: Region, size: Size) -> RgbImage:
+        shrunk = [_resized(part, size) for part in _parts(planes, layout, region)]
+        rgb = _merge_to_rgb(shrunk, layout, 255 / diffuse_white(layout.color))
+        return cast("RgbImage", rgb if rgb.dtype == np.uint8 else cv2.convertScaleAbs(rgb))
+
+    return render
+
+
+def _resized(plane: Plane, size: Size) -> Plane:
+    """First by a whole factor, where OpenCV's mean over areas is fast, then by the rest, which is less than 2, bilinearly.
+
+    Up to factor - 1 samples at the right and lower border are left out: less than one pixel of the result.
+    """
+    height, width = plane.shape
+    x_factor, y_factor = max(1, width // size[0]), max(1, height // size[1])
+    if x_factor > 1 or y_factor > 1:
+        whole = (width // x_factor, height // y_factor)
+        cropped = plane[: whole[1] * y_factor, : whole[0] * x_factor]
+        plane = cast("Plane", cv2.resize(cropped, whole, interpolation=cv2.INTER_AREA))
+    return plane if plane.shape[::-1] == size else cast("Plane", cv2.resize(plane, size))
+
+
+def _merge_to_rgb(full: Sequence[Plane], layout: PictureLayout, rgb_max: float) -> RgbPixels:
+    samples = full if len(full) == 3 else (full[0], full[0], full[0])
+    return cast("RgbPixels", cv2.transform(cv2.merge(samples), to_rgb_transform(layout, rgb_max)))
+
+
+def _parts(planes: Sequence[Plane], layout: PictureLayout, region: Region) -> list[Plane]:
+    """The region of each plane, in chroma rounded outwards to whole samples."""
+    form = PIXEL_FORMATS[layout.pixel_format]
+    x1, y1, x2, y2 = region
+    x, y = form.chroma_x_shift, form.chroma_y_shift
+    return [planes[0][y1:y2, x1:x2], *(plane[y1 >> y : -(-y2 >> y), x1 >> x : -(-x2 >> x)] for plane in planes[1:])]
+
+
+def _with_chroma(layout: PictureLayout) -> PictureLayout:
+    bits = PIXEL_FORMATS[layout.pixel_format].bits
+    return msgspec.structs.replace(layout, pixel_format="yuv444p" if bits == 8 else "yuv444p10le")
+
+
+@lru_cache
+def _to_rgb_transform(
+    weights: tuple[float, float], is_full: bool, bits: int, has_chroma: bool, rgb_max: float
+) -> NDArray[np.float64]:
+    """H.273 equations 8-10 and following, solved for R G B."""
+    red, blue = weights
+    green = 1 - red - blue
+    scale, greatest = 1 << (bits - 8), (1 << bits) - 1
+    luma_offset, luma_range, chroma_range = (0, greatest, greatest) if is_full else (16 * scale, 219 * scale, 224 * scale)
+    mix = np.array(
+        [
+            [1, 0, 2 * (1 - red)],
+            [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
+            [1, 2 * (1 - blue), 0],
+        ]
+    )
+    if not has_chroma:
+        mix[:, 1:] = 0
+    normalise = np.array(
+        [
+            [1 / luma_range, 0, 0, -luma_offset / luma_range],
+            [0, 1 / chroma_range, 0, -128 * scale / chroma_range],
+            [0, 0, 1 / chroma_range, -128 * scale / chroma_range],
+        ]
+    )
+    transform: NDArray[np.float64] = mix @ normalise * rgb_max
+    return transform

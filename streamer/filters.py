@@ -1,0 +1,184 @@
+"""What is put over a face: the filters and the table by which they are chosen.
+
+A filter sees the picture before anything is hidden and gives a fill for every masked region; `streamer/hiding.py` lays the fills
+into the anonymized picture. So a filter cannot leave a pixel uncovered, only fill it badly. The definitions of pixelate, blur and
+heavy-blur are those of the baselines in table 1 of DeepPrivacy (Hukkelås et al. 2019); all three let a patient observer learn
+something about the face, and blur a lot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from models.detectors import Size
+from streamer.config import FilterSettings
+from streamer.errors import UsageError
+from streamer.masks import FaceMask
+from streamer.pictures import RawPicture, RgbPixels
+
+PLAIN_LEVEL = 0.2
+"""The dark grey, as a part of white, that covers what no filter can: regions too small to average, failures, whole pictures."""
+
+SMALLEST_CELL_PX = 3
+"""A cell or a mean stands for at least this many pixels across and down; with fewer it would be the picture itself."""
+
+_LONGEST_IMAGE_SIDE_PX = 1024
+
+
+class Filter(Protocol):
+    """Makes the fills for the faces of one picture."""
+
+    def fills(self, picture: RawPicture, faces: Sequence[FaceMask]) -> list[RgbPixels]:
+        """One fill for each face, of the size of its region and of `picture.dtype`.
+
+        `faces` are asked for together so that a network can run them as one batch. Where it raises, it is asked again for each face
+        alone, and a face whose fill cannot be had is covered plain.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EachFace:
+    """The filter that makes every fill for itself; satisfies Filter."""
+
+    fill: Callable[[RawPicture, FaceMask], RgbPixels]
+
+    def fills(self, picture: RawPicture, faces: Sequence[FaceMask]) -> list[RgbPixels]:
+        return [self.fill(picture, face) for face in faces]
+
+
+def plain(picture: RawPicture, face: FaceMask) -> RgbPixels:
+    """Dark grey."""
+    return solid(picture, face, (PLAIN_LEVEL, PLAIN_LEVEL, PLAIN_LEVEL))
+
+
+def solid(picture: RawPicture, face: FaceMask, color: tuple[float, float, float]) -> RgbPixels:
+    """One colour: R G B as parts of the picture's white."""
+    return _full(picture, face, [round(picture.white * part) for part in color])
+
+
+def pixelate(picture: RawPicture, face: FaceMask, cells: int) -> RgbPixels:
+    """The region shrunk to `cells` samples for each face width and height, and enlarged again, both bilinearly.
+
+    For a face masked by its own box these are cells x cells samples, exactly the published baseline; a mask that is larger than
+    the box has as many more as it is larger. Fewer where a cell would be less than SMALLEST_CELL_PX wide or high, since then the
+    face would come back as it was.
+    """
+    width, height = _size(face)
+    if _is_too_small(face):
+        return plain(picture, face)
+    across = _cell_count(cells * width / face.face_width, width)
+    down = _cell_count(cells * height / face.face_height, height)
+    few = cv2.resize(picture.rgb(face.region), (across, down))
+    return cast("RgbPixels", cv2.resize(few, (width, height)))
+
+
+def blur(picture: RawPicture, face: FaceMask) -> RgbPixels:
+    """A Gaussian of 9 x 9 pixels, sigma 3, over the region alone; hides little of a large face."""
+    if _is_too_small(face):
+        return plain(picture, face)
+    return cast("RgbPixels", cv2.GaussianBlur(picture.rgb(face.region), (9, 9), 3))
+
+
+def heavy_blur(picture: RawPicture, face: FaceMask) -> RgbPixels:
+    """The mean over a square of 30 % of the face's width, over the region alone.
+
+    Under 10 pixels face width that square would have less than SMALLEST_CELL_PX: the fill is the mean of the whole region.
+    """
+    if _is_too_small(face):
+        return plain(picture, face)
+    kernel = max(1, int(0.3 * face.face_width))
+    rgb = picture.rgb(face.region)
+    if kernel < SMALLEST_CELL_PX:
+        return _full(picture, face, [round(mean) for mean in cv2.mean(rgb)[:3]])
+    return cast("RgbPixels", cv2.blur(rgb, (kernel, kernel)))
+
+
+def image(picture: RawPicture, face: FaceMask, rgb: NDArray[np.float32]) -> RgbPixels:
+    """A picture, as `read_image` gives it, stretched over the mask; where the border of the frame cuts the mask, it is cut too."""
+    height, width = rgb.shape[:2]
+    x1, x2 = _visible_part(face.region[0], face.region[2], face.extent[0], face.extent[2], width)
+    y1, y2 = _visible_part(face.region[1], face.region[3], face.extent[1], face.extent[3], height)
+    size = _size(face)
+    is_shrunk = size[0] <= x2 - x1 and size[1] <= y2 - y1
+    stretched = cv2.resize(rgb[y1:y2, x1:x2], size, interpolation=cv2.INTER_AREA if is_shrunk else cv2.INTER_LINEAR)
+    return (stretched * picture.white + 0.5).astype(picture.dtype)
+
+
+def read_image(path: str) -> NDArray[np.float32]:
+    """(height, width, 3): R G B, 0 to 1, at most 1024 pixels long; what is transparent is laid over the plain grey.
+
+    Raises UsageError if it is no picture.
+    """
+    try:
+        with Image.open(path) as opened:
+            upright = ImageOps.exif_transpose(opened).convert("RGBA")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a picture"
+        raise UsageError(f"filter.image: {path} cannot be read: {reason}") from error
+    upright.thumbnail((_LONGEST_IMAGE_SIDE_PX, _LONGEST_IMAGE_SIDE_PX))
+    rgba = np.asarray(upright, np.float32) / np.float32(255)
+    weight = rgba[:, :, 3:]
+    return np.asarray(rgba[:, :, :3] * weight + PLAIN_LEVEL * (1 - weight), np.float32)
+
+
+def _open_solid(settings: FilterSettings) -> Filter:
+    red, green, blue = (int(settings.color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return EachFace(partial(solid, color=(red, green, blue)))
+
+
+def _open_image(settings: FilterSettings) -> Filter:
+    if settings.image is None:
+        raise UsageError("filter.image: the filter image needs the path of a picture")
+    return EachFace(partial(image, rgb=read_image(settings.image)))
+
+
+FILTERS: dict[str, Callable[[FilterSettings], Filter]] = {
+    "blackout": lambda settings: EachFace(partial(solid, color=(0, 0, 0))),
+    "pixelate": lambda settings: EachFace(partial(pixelate, cells=settings.cells)),
+    "blur": lambda settings: EachFace(blur),
+    "heavy-blur": lambda settings: EachFace(heavy_blur),
+    "solid": _open_solid,
+    "image": _open_image,
+}
+"""Every filter: the name in the settings, and what makes the filter from them."""
+
+
+def open_filter(settings: FilterSettings) -> Filter:
+    """The filter that the settings name. Raises UsageError if there is none of that name or it cannot be made."""
+    if settings.name not in FILTERS:
+        raise UsageError(f"filter.name: there is no filter {settings.name!r}, choose one of {', '.join(FILTERS)}")
+    return FILTERS[settings.name](settings)
+
+
+def _size(face: FaceMask) -> Size:
+    x1, y1, x2, y2 = face.region
+    return x2 - x1, y2 - y1
+
+
+def _is_too_small(face: FaceMask) -> bool:
+    return min(_size(face)) < SMALLEST_CELL_PX
+
+
+def _cell_count(wanted: float, pixels: int) -> int:
+    return max(1, min(round(wanted), pixels // SMALLEST_CELL_PX))
+
+
+def _full(picture: RawPicture, face: FaceMask, color: Sequence[int]) -> RgbPixels:
+    width, height = _size(face)
+    return np.full((height, width, 3), color, picture.dtype)
+
+
+def _visible_part(start: int, stop: int, extent_start: int, extent_stop: int, pixels: int) -> tuple[int, int]:
+    """The pixels of a picture stretched from extent_start to extent_stop that lie between start and stop; at least one."""
+    scale = pixels / (extent_stop - extent_start)
+    first = min(max(0, int((start - extent_start) * scale)), pixels - 1)
+    return first, min(max(first + 1, round((stop - extent_start) * scale)), pixels)

@@ -1,0 +1,155 @@
+"""Hides faces in pictures: copies the picture and lays the fills of a filter over every mask.
+
+    boxes -> masks -> fills, all from the raw picture -> pasted into the copy, the largest face last
+
+Only masked pixels and soft edges change; all others stay bit-exact. No pixel of the raw picture remains inside a mask, whatever the
+filter does: where it fails, the face is covered plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import numpy as np
+from loguru import logger
+from numpy.typing import NDArray
+
+from models.detectors import Size
+from models.faces import Boxes
+from streamer.config import FilterSettings
+from streamer.filters import PLAIN_LEVEL, Filter, open_filter, plain
+from streamer.masks import Alpha, FaceMask, chroma_alpha, face_mask
+from streamer.pictures import (
+    PIXEL_FORMATS,
+    PictureLayout,
+    Plane,
+    RawPicture,
+    RgbPicture,
+    RgbPixels,
+    YuvPicture,
+    color_samples,
+    diffuse_white,
+    rgb_to_region,
+)
+
+Photo = NDArray[np.unsignedinteger]  # (height, width), (height, width, 3) R G B, or (height, width, 4) R G B alpha; uint8 or uint16
+
+
+class Hider:
+    """Hides the faces of the pictures of one stream. Raises UsageError if the settings name no usable filter."""
+
+    def __init__(self, settings: FilterSettings, layout: PictureLayout) -> None:
+        self._faces = _FaceFills(settings)
+        self._layout = layout
+        form = PIXEL_FORMATS[layout.pixel_format]
+        self._steps = (1 << form.chroma_x_shift, 1 << form.chroma_y_shift)
+
+    def hide(self, raw_planes: Sequence[Plane], safe_planes: Sequence[Plane], boxes: Boxes) -> list[int]:
+        """Writes the picture with every box covered into `safe_planes`; the rows of `boxes` whose filter failed and that are plain.
+
+        boxes: (faces, 4), pixels; may reach out of the frame, and one that lies outside is skipped.
+        Raises ValueError for a box that is empty or not finite. Whatever is raised, nothing raw is left in `safe_planes`.
+        """
+        try:
+            picture = YuvPicture(planes=raw_planes, layout=self._layout)
+            fills, failed = self._faces.make(picture, boxes, self._steps)
+            for safe, raw in zip(safe_planes, raw_planes, strict=True):
+                np.copyto(safe, raw)
+            for mask, fill in fills:
+                self._paste(mask, rgb_to_region(fill, self._layout), safe_planes)
+        except BaseException:
+            self.cover_whole(safe_planes)
+            raise
+        return failed
+
+    def cover_whole(self, safe_planes: Sequence[Plane]) -> None:
+        """Writes a dark grey picture, for a frame of which nothing may be shown."""
+        level = PLAIN_LEVEL * diffuse_white(self._layout.color)
+        for plane, sample in zip(safe_planes, color_samples((level, level, level), self._layout), strict=True):
+            plane.fill(sample)
+
+    def _paste(self, mask: FaceMask, fill: Sequence[Plane], safe_planes: Sequence[Plane]) -> None:
+        x1, y1, x2, y2 = mask.region
+        _blend(safe_planes[0][y1:y2, x1:x2], fill[0], mask.alpha)
+        x_step, y_step = self._steps
+        alpha = chroma_alpha(mask.alpha, self._steps) if len(fill) > 1 else mask.alpha
+        for safe, chroma in zip(safe_planes[1:], fill[1:], strict=True):
+            _blend(safe[y1 // y_step : y2 // y_step, x1 // x_step : x2 // x_step], chroma, alpha)
+
+
+class PhotoHider:
+    """Hides the faces of photos. Raises UsageError if the settings name no usable filter."""
+
+    def __init__(self, settings: FilterSettings) -> None:
+        self._faces = _FaceFills(settings)
+
+    def hide_rgb(self, image: Photo, boxes: Boxes) -> tuple[Photo, list[int]]:
+        """A copy with every box covered, an alpha channel kept as it is, and the rows of `boxes` as from `Hider.hide`.
+
+        Raises ValueError for an image of another shape or type.
+        """
+        if image.dtype not in (np.uint8, np.uint16) or image.shape[2:] not in ((), (3,), (4,)):
+            raise ValueError(f"a photo must be uint8 or uint16 with 1, 3 or 4 channels, is {image.dtype} {image.shape}")
+        fills, failed = self._faces.make(RgbPicture(image=image), boxes, (1, 1))
+        safe = image.copy()
+        for mask, fill in fills:
+            x1, y1, x2, y2 = mask.region
+            if image.ndim == 2:
+                _blend(safe[y1:y2, x1:x2], cast("Plane", cv2.cvtColor(fill, cv2.COLOR_RGB2GRAY)), mask.alpha)
+            else:
+                colors = np.ascontiguousarray(safe[y1:y2, x1:x2, :3])
+                _blend(colors, fill, cast("Alpha", cv2.merge([mask.alpha] * 3)))
+                safe[y1:y2, x1:x2, :3] = colors
+        return safe, failed
+
+
+class _FaceFills:
+    """Boxes to masks and their fills, in the order in which they are to be pasted."""
+
+    def __init__(self, settings: FilterSettings) -> None:
+        self._settings = settings
+        self._filter: Filter = open_filter(settings)
+        self._has_warned = False
+
+    def make(self, picture: RawPicture, boxes: Boxes, steps: tuple[int, int]) -> tuple[list[tuple[FaceMask, RgbPixels]], list[int]]:
+        masks = {row: mask for row, box in enumerate(boxes) if (mask := self._mask(box, picture.size, steps)) is not None}
+        # The larger over the smaller: what is blurred for a small face could show the features of a large one behind it.
+        rows = sorted(masks, key=lambda row: masks[row].face_width * masks[row].face_height)
+        found = self._try([masks[row] for row in rows], picture)
+        fills = [fill if fill is not None else plain(picture, masks[row]) for row, fill in zip(rows, found, strict=True)]
+        failed = sorted(row for row, fill in zip(rows, found, strict=True) if fill is None)
+        return [(masks[row], fill) for row, fill in zip(rows, fills, strict=True)], failed
+
+    def _mask(self, box: Boxes, frame_size: Size, steps: tuple[int, int]) -> FaceMask | None:
+        settings = self._settings
+        return face_mask(box, frame_size, shape=settings.mask, margin=settings.margin, soft_edge=settings.soft_edge, steps=steps)
+
+    def _try(self, masks: Sequence[FaceMask], picture: RawPicture) -> list[RgbPixels | None]:
+        """The fill of each mask, None where the filter raises or gives something else than a fill, for whatever reason."""
+        try:
+            fills = self._filter.fills(picture, masks)
+            _check(fills, masks, picture)
+        except Exception as error:
+            if len(masks) > 1:
+                return [self._try([mask], picture)[0] for mask in masks]
+            logger.log("DEBUG" if self._has_warned else "WARNING", "filter failed, the face is covered plain: {!r}", error)
+            self._has_warned = True
+            return [None]
+        return list(fills)
+
+
+def _check(fills: Sequence[RgbPixels], masks: Sequence[FaceMask], picture: RawPicture) -> None:
+    got = [(fill.shape, fill.dtype) for fill in fills]
+    wanted = [((*mask.alpha.shape, 3), np.dtype(picture.dtype)) for mask in masks]
+    if got != wanted:
+        raise ValueError(f"filter gave fills of {got} for {wanted}")
+
+
+def _blend(target: NDArray[np.unsignedinteger], fill: NDArray[np.unsignedinteger], alpha: Alpha) -> None:
+    """Lays `fill` over `target` in place: exactly the fill at 255, exactly the target at 0."""
+    weight = alpha if target.dtype == np.uint8 else alpha.astype(np.uint16)
+    added = cv2.multiply(fill, weight, scale=1 / 255)
+    kept = cv2.multiply(target, 255 - weight, scale=1 / 255)
+    np.copyto(target, cv2.add(added, kept))
