@@ -11,11 +11,61 @@ import msgspec
 import numpy as np
 
 from models.faces import KEYPOINT_NAMES, Faces
+from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings, TrackerSettings
 from streamer.pictures import PictureLayout
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
     """What all messages share: they are tagged by their class name on the wire."""
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    """Every process to the supervisor: it is connected and waits for its set-up."""
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """Every process to the supervisor: it is set up; where work is handed out by credit, it takes its first job."""
+
+
+class Stop(Message, frozen=True, kw_only=True):
+    """Supervisor to every process: leave, whatever is unfinished."""
+
+
+class SourceSetup(Message, frozen=True, kw_only=True):
+    """Supervisor to source: what to read, and which of its tracks."""
+
+    stream: int
+    path: str
+    plan: msgspec.Raw
+    """An `OutputPlan` as msgpack; only source and sink need the modules that know what it is."""
+
+
+class DetectorSetup(Message, frozen=True, kw_only=True):
+    """Supervisor to detector."""
+
+    detector: DetectorSettings
+
+
+class AnonymizerSetup(Message, frozen=True, kw_only=True):
+    """Supervisor to anonymizer."""
+
+    tracker: TrackerSettings
+    filter: FilterSettings
+    preview_detections: bool
+
+
+class SinkSetup(Message, frozen=True, kw_only=True):
+    """Supervisor to sink: what to write, and where."""
+
+    temporary: str
+    plan: msgspec.Raw
+    """An `OutputPlan` as msgpack."""
+
+
+class ImageSetup(Message, frozen=True, kw_only=True):
+    """Supervisor to a process for images."""
+
+    settings: AnonymizeSettings
 
 
 class StreamOpened(Message, frozen=True, kw_only=True):
@@ -28,9 +78,19 @@ class StreamOpened(Message, frozen=True, kw_only=True):
     """Frames a second, 0/1 where the container does not say; frames may come at any times all the same."""
     sample_aspect_ratio: tuple[int, int]
     audio: bytes
-    """A container without packets that carries the parameters of the audio tracks to copy; empty without audio."""
+    """A small file that carries the parameters of the tracks to copy, with a packet of each; empty without any."""
     frames_estimated: int | None
     duration_s: float | None
+
+
+class StreamReady(Message, frozen=True, kw_only=True):
+    """Supervisor to source, detector, anonymizer and sink: the rings have their size and may be mapped."""
+
+    opened: StreamOpened
+    raw_slots: int
+    safe_slots: int
+    window_frames: int
+    """Most frames that may wait for the look-ahead behind them."""
 
 
 class RawFrame(Message, frozen=True, kw_only=True):
@@ -56,6 +116,12 @@ class DetectedFrame(Message, frozen=True, kw_only=True):
 
     frame: RawFrame
     faces: FacesRecord | None
+
+
+class UndetectedFrame(Message, frozen=True, kw_only=True):
+    """Supervisor to anonymizer: no detector survives this frame, so that all of it must be covered."""
+
+    frame: RawFrame
 
 
 class FacesRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -166,6 +232,32 @@ class SinkFinished(Message, frozen=True, kw_only=True):
 class Failed(Message, frozen=True, kw_only=True):
     """Any process to the supervisor before it exits: why it gives up, one line for the user."""
 
-    stream: int
     error: str
+    exit_code: int
+    is_final: bool
+    """Another process of the same kind would fail in the same way."""
+
+
+class ImageTask(Message, frozen=True, kw_only=True):
+    """Supervisor to a process for images: one image to anonymize."""
+
+    number: int
+    source: str
+    temporary: str
+    """Where the result shall lie; it is renamed when it is complete."""
+    output: str
+    """The final name, for messages to the user; nothing is written there."""
+
+
+class ImageDone(Message, frozen=True, kw_only=True):
+    """A process for images to the supervisor: the image is done, or could not be done."""
+
+    number: int
+    source: str
+    output: str
+    covers: list[Cover]
+    notes: list[str]
+    """What was dropped on the way, a sentence each, for the report."""
+    error: str | None
+    """Why there is no output, one line for the user; None where there is one."""
     exit_code: int

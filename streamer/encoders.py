@@ -1,0 +1,376 @@
+"""The encoders, and the plan of an output: everything that is decided about it before its first byte is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import msgspec
+
+from streamer.config import MetadataKind, VideoSettings
+from streamer.errors import OutputError, UsageError
+from streamer.pictures import PIXEL_FORMATS
+from streamer.probe import MADE_BY_VEIL, HdrMetadata, MediaInfo, Track
+from streamer.tracks import obstacle
+
+Container = Literal["mp4", "mov", "mkv", "webm"]
+
+MUXERS: dict[Container, str] = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"}
+"""FFmpeg's name of each container."""
+
+_SUFFIXES: dict[str, Container] = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".qt": "mov",
+    ".mkv": "mkv",
+    ".webm": "webm",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """One row of ENCODERS."""
+
+    name: str
+    """FFmpeg's name."""
+    codec: Literal["h264", "hevc", "av1"]
+    quality_option: str
+    default_quality: int
+    worst_quality: int
+    default_preset: str
+
+
+ENCODERS: dict[str, Encoder] = {
+    "h264": Encoder(
+        name="libx264", codec="h264", quality_option="crf", default_quality=18, worst_quality=51, default_preset="veryfast"
+    ),
+    "hevc": Encoder(
+        name="libx265", codec="hevc", quality_option="crf", default_quality=20, worst_quality=51, default_preset="fast"
+    ),
+    "av1": Encoder(name="libsvtav1", codec="av1", quality_option="crf", default_quality=24, worst_quality=63, default_preset="9"),
+    "h264_nvenc": Encoder(
+        name="h264_nvenc", codec="h264", quality_option="cq", default_quality=18, worst_quality=51, default_preset="p5"
+    ),
+    "hevc_nvenc": Encoder(
+        name="hevc_nvenc", codec="hevc", quality_option="cq", default_quality=20, worst_quality=51, default_preset="p5"
+    ),
+    "av1_nvenc": Encoder(
+        name="av1_nvenc", codec="av1", quality_option="cq", default_quality=24, worst_quality=63, default_preset="p5"
+    ),
+}
+"""The values of `video.codec`."""
+
+_EQUIVALENTS = {"yuv420p": ("nv12",), "yuv420p10le": ("p010le",), "yuv422p10le": ("p210le",)}
+"""Formats with the same samples in another order."""
+
+
+class Chapter(msgspec.Struct, frozen=True, kw_only=True):
+    """One chapter to keep: its times in units of `time_base`."""
+
+    start: int
+    end: int
+    time_base: tuple[int, int]
+    title: str
+
+
+class OutputPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How an output is written. Travels to the sink, which knows nothing else of the input but `StreamOpened`."""
+
+    path: str
+    """The final name, with the suffix of its container."""
+    container: Container
+    encoder: str
+    """FFmpeg's name of the video encoder."""
+    options: dict[str, str]
+    """Options of the encoder."""
+    pixel_format: str
+    """Of the encoder; the layout's where it can take it."""
+    codec_tag: str | None
+    field_order: Literal["progressive", "tff", "bff"]
+    tracks: tuple[int, ...]
+    """Streams of the input whose packets are copied; their order is that of `AudioPacket.track`."""
+    metadata: dict[str, str]
+    chapters: tuple[Chapter, ...]
+    dropped: tuple[str, ...]
+    """A sentence for each thing of the input that the output will not hold, for the report."""
+    warnings: tuple[str, ...]
+    """What the user should know before anything is written, a sentence each."""
+
+    @property
+    def muxer(self) -> str:
+        return MUXERS[self.container]
+
+
+def default_suffix(info: MediaInfo, settings: VideoSettings) -> str:
+    """The suffix of an output whose name the user did not choose: the input's where its container can be written and can hold
+    the sound, else .mkv."""
+    container, _ = _choose_container(info, settings, "")
+    own = info.path.suffix
+    return own if _SUFFIXES.get(own.lower()) == container else f".{container}"
+
+
+def plan_output(info: MediaInfo, settings: VideoSettings, keep: tuple[MetadataKind, ...], target: Path) -> OutputPlan:
+    """Decide everything about an output.
+
+    target: where it shall go. A suffix that names a container demands that container; without one (or with another) the container
+    is chosen and its suffix takes the place of the target's.
+    Raises UsageError where settings contradict each other or the input, OutputError where the encoder cannot be opened.
+    """
+    container, warnings = _choose_container(info, settings, target.suffix)
+    row, encoder = _choose_encoder(info, settings, container)
+    pixel_format, losses = _encoder_format(info, encoder)
+    warnings += losses
+    if info.source_bits > 10:
+        warnings.append(f"The input has {info.source_bits} bits a sample; the output has 10.")
+    options = _encoder_options(encoder, settings, row)
+    warnings += _add_hdr(info, encoder, pixel_format, options)
+    tracks, dropped, lost = _choose_tracks(info, keep, container)
+    warnings += lost
+    metadata, chapters, more_dropped = _choose_metadata(info, keep)
+    if container in ("mkv", "webm") and info.time_base.denominator > 1000:
+        warnings.append("Matroska stores times in milliseconds: each frame is shown up to half a millisecond earlier or later.")
+    plan = OutputPlan(
+        path=str(target if _SUFFIXES.get(target.suffix.lower()) == container else target.with_suffix(f".{container}")),
+        container=container,
+        encoder=encoder.name,
+        options=options,
+        pixel_format=pixel_format,
+        codec_tag="hvc1" if encoder.codec == "hevc" and container in ("mp4", "mov") else None,
+        field_order=info.field_order,
+        tracks=tracks,
+        metadata=metadata,
+        chapters=chapters,
+        dropped=(*info.dropped, *dropped, *more_dropped),
+        warnings=tuple(warnings),
+    )
+    reason = why_not_open(
+        encoder.name,
+        size=(info.layout.width, info.layout.height),
+        pixel_format=pixel_format,
+        options=encoder_options(plan, threads=1),
+    )
+    if reason:
+        raise OutputError(f"{plan.path}: the encoder {encoder.name} cannot be used here: {reason}")
+    return plan
+
+
+def available_encoders() -> dict[str, str]:
+    """For each value of `video.codec` why its encoder cannot be used on this machine; empty where it can. Each is opened."""
+    return {
+        name: why_not_open(
+            encoder.name, size=(640, 480), pixel_format="yuv420p", options=_encoder_options(encoder, VideoSettings(), name)
+        )
+        for name, encoder in ENCODERS.items()
+    }
+
+
+def why_not_open(name: str, *, size: tuple[int, int], pixel_format: str, options: dict[str, str]) -> str:
+    """Open an encoder and say what it objects to; empty where it opens."""
+    try:
+        context = av.CodecContext.create(name, "w")
+    except av.FFmpegError:
+        return "it is not part of this FFmpeg"
+    if not isinstance(context, av.VideoCodecContext):
+        return "it is no video encoder"
+    context.width, context.height = size
+    context.pix_fmt = pixel_format
+    context.time_base = Fraction(1, 25)
+    context.framerate = Fraction(25)
+    context.options = dict(options)
+    context.thread_count = 1
+    try:
+        context.open()
+    except av.FFmpegError as error:
+        return error.strerror or str(error)
+    unknown = set(context.options) & set(options)
+    return f"it does not know {', '.join(sorted(unknown))}" if unknown else ""
+
+
+def encoder_options(plan: OutputPlan, *, threads: int) -> dict[str, str]:
+    """The plan's options with the number of threads, for the encoders that do not heed FFmpeg's own setting; 0 = one per core."""
+    options = dict(plan.options)
+    if threads and plan.encoder == "libx265":
+        options["x265-params"] = _joined(options.get("x265-params"), f"pools={threads}")
+    if threads and plan.encoder == "libsvtav1":
+        options["svtav1-params"] = _joined(options.get("svtav1-params"), f"lp={threads}")
+    return options
+
+
+def _choose_container(info: MediaInfo, settings: VideoSettings, suffix: str) -> tuple[Container, list[str]]:
+    named = _SUFFIXES.get(suffix.lower())
+    if settings.container != "same":
+        if named is not None and named != settings.container:
+            raise UsageError(f"video.container: is {settings.container}, but the output's name ends in {suffix}")
+        named = settings.container
+    wanted = named or _SUFFIXES.get(info.path.suffix.lower()) or "mkv"
+    unfit = _unfit_tracks(info.audio, info, wanted)
+    if not unfit:
+        return wanted, []
+    track, reason = unfit[0]
+    problem = f"{info.path}: the sound of track {track.index} ({track.codec}) cannot be put into {wanted} ({reason})"
+    if named is not None:
+        raise UsageError(f"{problem}: choose another container")
+    others: tuple[Container, ...] = ("mkv", "mov")
+    for other in others:
+        if other != wanted and not _unfit_tracks(info.audio, info, other):
+            return other, [
+                f"The output is {other}, because the sound of track {track.index} ({track.codec}) cannot be put into {wanted}."
+            ]
+    raise UsageError(f"{problem}, nor into mkv or mov")
+
+
+def _unfit_tracks(tracks: tuple[Track, ...], info: MediaInfo, container: Container) -> list[tuple[Track, str]]:
+    found = []
+    for track in tracks:
+        if track.codec:
+            reason = obstacle(info.path, track.index, MUXERS[container])
+            if reason:
+                found.append((track, reason))
+    return found
+
+
+def _choose_encoder(info: MediaInfo, settings: VideoSettings, container: Container) -> tuple[str, Encoder]:
+    bits = PIXEL_FORMATS[info.layout.pixel_format].bits
+    name = settings.codec
+    if name == "auto":
+        if container == "webm":
+            name = "av1"
+        else:
+            name = "h264" if bits == 8 or info.is_interlaced else "hevc"
+    encoder = ENCODERS[name]
+    if container == "webm" and encoder.codec != "av1":
+        raise UsageError(f"video.codec: {name} cannot be put into webm; use av1 or another container")
+    if info.is_interlaced and name != "h264":
+        raise UsageError(f"{info.path}: is interlaced, which {name} cannot keep here; use the codec h264 (and not webm)")
+    return name, encoder
+
+
+def _encoder_format(info: MediaInfo, encoder: Encoder) -> tuple[str, list[str]]:
+    """The encoder's nearest format to the layout's, and what is lost by it."""
+    try:
+        formats = {form.name for form in av.Codec(encoder.name, "w").video_formats or ()}
+    except av.FFmpegError as error:
+        raise OutputError(f"{info.path}: the encoder {encoder.name} is not part of this FFmpeg") from error
+    wanted = info.layout.pixel_format
+    for candidate in (wanted, *_EQUIVALENTS.get(wanted, ())):
+        if candidate in formats:
+            uncommon = PIXEL_FORMATS[wanted].chroma_y_shift == 0
+            return candidate, ["The pictures are not 4:2:0; some players cannot show them."] if uncommon else []
+    if PIXEL_FORMATS[wanted].bits > 8:
+        for candidate in ("yuv420p10le", "p010le"):
+            if candidate in formats:
+                return candidate, [f"{encoder.name} reduces the colour resolution to 4:2:0."]
+    return "yuv420p", [
+        f"{encoder.name} reduces the pictures to 8 bits and 4:2:0."
+        if PIXEL_FORMATS[wanted].bits > 8
+        else f"{encoder.name} reduces the colour resolution to 4:2:0."
+    ]
+
+
+def _encoder_options(encoder: Encoder, settings: VideoSettings, name: str) -> dict[str, str]:
+    quality = settings.quality if settings.quality is not None else encoder.default_quality
+    if quality > encoder.worst_quality:
+        raise UsageError(f"video.quality: must be at most {encoder.worst_quality} for {name}, is {quality}")
+    options = {encoder.quality_option: str(quality), "preset": settings.preset or encoder.default_preset}
+    if encoder.quality_option == "cq":
+        options |= {"rc": "vbr", "b": "0"}
+    if encoder.name == "libx265":
+        options["x265-params"] = "log-level=error"
+    return options
+
+
+def _add_hdr(info: MediaInfo, encoder: Encoder, pixel_format: str, options: dict[str, str]) -> list[str]:
+    """Put what the input says of its brightness into the encoder's options; returns what cannot be kept."""
+    hdr = info.hdr
+    if hdr is None:
+        return []
+    x26x = {"libx265": ("x265-params", "master-display", "max-cll"), "libx264": ("x264-params", "mastering-display", "cll")}
+    if encoder.name in x26x:
+        key, display, light = x26x[encoder.name]
+        wanted = [(display, _display(hdr, 50000, 10000, "d")), (light, _light_level(hdr))]
+    elif encoder.name == "libsvtav1":
+        key = "svtav1-params"
+        wanted = [("mastering-display", _display(hdr, 1, 1, "f")), ("content-light", _light_level(hdr))]
+    else:
+        return [f"{encoder.name} drops the HDR description of the mastering display; use hevc or av1 to keep it."]
+    for name, value in wanted:
+        if value:
+            options[key] = _joined(options.get(key), f"{name}={value}")
+    if hdr.primaries and hdr.luminance is None or hdr.luminance is not None and not hdr.primaries:
+        return ["The HDR description of the mastering display is incomplete and is dropped."]
+    return []
+
+
+def _display(hdr: HdrMetadata, chromaticity_scale: int, luminance_scale: int, kind: Literal["d", "f"]) -> str:
+    """G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min), the notation that these encoders share; empty where the input does not say it all."""
+    if not hdr.primaries or hdr.luminance is None:
+        return ""
+
+    def pair(values: tuple[float, float], scale: int) -> str:
+        return ",".join(str(round(value * scale)) if kind == "d" else f"{value * scale:.6f}" for value in values)
+
+    red, green, blue, white = hdr.primaries
+    parts = zip(("G", "B", "R", "WP"), (green, blue, red, white), strict=True)
+    least, greatest = hdr.luminance
+    text = "".join(f"{name}({pair((point[0], point[1]), chromaticity_scale)})" for name, point in parts)
+    return f"{text}L({pair((greatest, least), luminance_scale)})"
+
+
+def _light_level(hdr: HdrMetadata) -> str:
+    return f"{hdr.light_level[0]},{hdr.light_level[1]}" if hdr.light_level is not None else ""
+
+
+def _joined(existing: str | None, addition: str) -> str:
+    return f"{existing}:{addition}" if existing else addition
+
+
+def _choose_tracks(
+    info: MediaInfo, keep: tuple[MetadataKind, ...], container: Container
+) -> tuple[tuple[int, ...], list[str], list[str]]:
+    """Indices of the tracks to copy, what is dropped by intent, and what is lost because the container cannot hold it."""
+    copied = [track.index for track in info.audio if track.codec]
+    dropped, lost = [], []
+    for track in info.tracks:
+        if track.kind != "subtitle":
+            continue
+        name = f"The subtitles of track {track.index}"
+        if not {"subtitles", "all"} & set(keep):
+            dropped.append(f"{name} are dropped.")
+        elif not track.codec or obstacle(info.path, track.index, MUXERS[container]):
+            lost.append(f"{name} ({track.codec or 'unknown'}) are dropped: {container} cannot hold them.")
+        else:
+            copied.append(track.index)
+    lost += [f"The sound of track {track.index} is dropped: its codec is not known." for track in info.audio if not track.codec]
+    return tuple(copied), dropped + lost, lost
+
+
+def _choose_metadata(info: MediaInfo, keep: tuple[MetadataKind, ...]) -> tuple[dict[str, str], tuple[Chapter, ...], list[str]]:
+    kept = set(keep)
+    dropped = []
+    metadata = {"comment": MADE_BY_VEIL}
+    if {"tags", "all"} & kept:
+        comment = next((value for key, value in info.tags.items() if key.lower() == "comment"), "")
+        metadata = {key: value for key, value in info.tags.items() if key.lower() != "comment"}
+        metadata["comment"] = f"{MADE_BY_VEIL}. {comment}" if comment else MADE_BY_VEIL
+    else:
+        names = sorted(key for key in info.tags if not (key.lower() == "comment" and info.made_by_veil))
+        if names:
+            dropped.append(f"The tags {', '.join(names)} are dropped.")
+    chapters: tuple[Chapter, ...] = ()
+    if info.chapters and {"chapters", "all"} & kept:
+        chapters = tuple(
+            Chapter(
+                start=chapter["start"],
+                end=chapter["end"],
+                time_base=(chapter["time_base"].numerator, chapter["time_base"].denominator),
+                title=chapter["metadata"].get("title", ""),
+            )
+            for chapter in info.chapters
+        )
+    elif info.chapters:
+        dropped.append(f"{len(info.chapters)} chapter marks are dropped.")
+    return metadata, chapters, dropped

@@ -1,0 +1,366 @@
+"""What a media file holds, found by opening it and decoding its first picture."""
+
+from __future__ import annotations
+
+import os
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import av.container
+import av.stream
+import av.video
+import msgspec
+
+from streamer import frames
+from streamer.errors import InputError
+from streamer.orientation import Orientation, orientation_of_display_matrix
+from streamer.pictures import ColorTags, PictureLayout
+
+MADE_BY_VEIL = "Anonymized by Veil"
+"""How the comment of every output begins."""
+
+MEDIA_SUFFIXES: dict[str, Literal["video", "image"]] = {
+    **dict.fromkeys(
+        (
+            ".mp4 .m4v .mov .qt .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .mxf .wmv .asf .flv .f4v .3gp .3g2 .ogv .vob .dv .gif .y4m"
+        ).split(),
+        "video",
+    ),
+    **dict.fromkeys((".jpg .jpeg .jpe .png .webp .tif .tiff").split(), "image"),
+}
+"""The suffixes, in lower case, that a walk through a folder takes; a file named on its own may have any."""
+
+_CONTAINER_OPTIONS = {"protocol_whitelist": "file"}
+"""A file must not make the program open network addresses."""
+
+_MOST_PACKETS_WITHOUT_PICTURE = 2000
+_JUMPING_FORMATS = frozenset({"mpegts", "mpeg", "dv", "rm"})
+_FIELD_ORDERS: dict[int, Literal["progressive", "tff", "bff"]] = {1: "progressive", 2: "tff", 3: "bff", 4: "bff", 5: "tff"}
+"""AVFieldOrder: 2 and 5 show the top field first (the others differ in how the fields are stored)."""
+
+
+class Track(msgspec.Struct, frozen=True, kw_only=True):
+    """A track beside the pictures that may be copied."""
+
+    index: int
+    """Number of the stream in the input."""
+    kind: Literal["audio", "subtitle"]
+    codec: str
+    """FFmpeg's name of the codec; empty where it does not know it."""
+    channels: int = 0
+    rate: int = 0
+    language: str | None = None
+    is_default: bool = False
+
+
+class HdrMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """SMPTE ST 2086 and CTA-861.3 descriptions of the picture's brightness."""
+
+    primaries: tuple[tuple[float, float], ...] = ()
+    """CIE x y of red, green, blue and white; empty where unknown."""
+    luminance: tuple[float, float] | None = None
+    """Least and greatest luminance of the mastering display, cd/m2."""
+    light_level: tuple[int, int] | None = None
+    """Greatest and greatest frame-average light level, cd/m2."""
+
+
+class MediaInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A video file as far as it matters for its anonymized copy."""
+
+    path: Path
+    container: str
+    """FFmpeg's names of the demuxer, e.g. mov,mp4,m4a,3gp,3g2,mj2."""
+    video_index: int
+    codec: str
+    layout: PictureLayout
+    """The pictures upright, of even size where chroma is subsampled."""
+    orientation: Orientation
+    source_size: tuple[int, int]
+    """Width and height as stored."""
+    source_format: str
+    """Pixel format of the decoder."""
+    source_bits: int
+    time_base: Fraction
+    average_rate: Fraction | None
+    sample_aspect_ratio: Fraction
+    """Of the upright picture; 1 where it is not said."""
+    field_order: Literal["progressive", "tff", "bff"]
+    hdr: HdrMetadata | None
+    frames_estimated: int | None
+    duration_s: float | None
+    start: Fraction
+    """Seconds at which the clock of the file begins; 0 unless it is one that starts anywhere (MPEG streams)."""
+    clock_jumps: bool
+    packets_expected: int | None
+    """Packets of the picture track that an undamaged file has; None where the container does not say."""
+    tracks: tuple[Track, ...]
+    tags: dict[str, str]
+    chapters: tuple[dict[str, Any], ...]
+    dropped: tuple[str, ...]
+    """A sentence for each thing that no output will hold."""
+    made_by_veil: bool
+
+    @property
+    def rotation(self) -> int:
+        """Degrees counter-clockwise by which players turn the stored picture; 0 for a picture that is only mirrored."""
+        if not self.orientation.transposes:
+            return 180 if self.orientation.flips_x and self.orientation.flips_y else 0
+        return 90 if self.orientation.flips_y else 270
+
+    @property
+    def is_interlaced(self) -> bool:
+        return self.field_order != "progressive"
+
+    @property
+    def audio(self) -> tuple[Track, ...]:
+        return tuple(track for track in self.tracks if track.kind == "audio")
+
+
+def probe(path: Path) -> MediaInfo:
+    """Raises InputError where the file is missing, unreadable, empty, no media, without pictures, or cannot be kept intact."""
+    check_readable(path)
+    with open_input(path) as container:
+        stream = _picture_stream(path, container)
+        frame = _first_frame(path, container, stream)
+        return _describe(path, container, stream, frame)
+
+
+def check_readable(path: Path) -> None:
+    """Raises InputError unless the path is a file with at least one byte that may be read."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not a file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: cannot be read: permission denied")
+    if not path.is_file():
+        raise InputError(f"{path}: is not a regular file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty (zero bytes)")
+
+
+def open_input(path: Path) -> av.container.InputContainer:
+    """Raises InputError where FFmpeg cannot open the file."""
+    try:
+        # "file:" keeps FFmpeg from reading a protocol into a name with a colon.
+        return av.open(f"file:{path}", options=_CONTAINER_OPTIONS, metadata_errors="replace")
+    except av.FFmpegError as error:
+        if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
+            raise InputError(f"{path}: is not a media file that can be read, or is damaged at its start") from error
+        raise InputError(f"{path}: cannot be opened: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not a media file that can be read") from error
+
+
+def _picture_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    streams = [stream for stream in container.streams.video if not is_attached_picture(stream)]
+    if not streams:
+        if container.streams.audio:
+            raise InputError(f"{path}: has sound but no video")
+        raise InputError(f"{path}: has no video track")
+    best = container.streams.best("video")
+    stream = best if isinstance(best, av.VideoStream) and best in streams else streams[0]
+    if stream.codec_context is None:
+        raise InputError(f"{path}: its video codec is not known")
+    return stream
+
+
+def is_attached_picture(stream: av.stream.Stream) -> bool:
+    pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails | av.stream.Disposition.still_image
+    return bool(stream.disposition & pictures)
+
+
+def _first_frame(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame:
+    stream.thread_type = "SLICE"
+    packets = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                decoded = packet.decode()
+            except av.FFmpegError:
+                # Later packets may be whole; the bound below ends the search.
+                decoded = []
+            if decoded:
+                return decoded[0]
+            packets += 1
+            if packets > _MOST_PACKETS_WITHOUT_PICTURE:
+                break
+    except av.FFmpegError as error:
+        raise InputError(f"{path}: no picture can be decoded: {error.strerror}") from error
+    raise InputError(f"{path}: has a video track, but no picture can be decoded from it")
+
+
+def _describe(path: Path, container: av.container.InputContainer, stream: av.VideoStream, frame: av.VideoFrame) -> MediaInfo:
+    form = frame.format
+    if stream.metadata.get("alpha_mode") == "1" or not frames.is_opaque(frame):
+        raise InputError(
+            f"{path}: has transparent pictures (alpha channel), which cannot be kept: flatten it onto a background first"
+        )
+    orientation = orientation_of(frame)
+    if stream.time_base is None:
+        raise InputError(f"{path}: its video track has no clock")
+    name = frames.ring_format(form, orientation)
+    width, height = frames.padded_size(*orientation.size(frame.width, frame.height), name)
+    rate = stream.average_rate or stream.guessed_rate
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    clock_jumps = container.format.name in _JUMPING_FORMATS
+    start = Fraction(container.start_time, av.time_base) if clock_jumps and container.start_time is not None else Fraction(0)
+    duration_s = _duration_s(container, stream)
+    return MediaInfo(
+        path=path,
+        container=container.format.name,
+        video_index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        layout=PictureLayout(width=width, height=height, pixel_format=name, color=_color(frame, stream)),
+        orientation=orientation,
+        source_size=(frame.width, frame.height),
+        source_format=form.name,
+        source_bits=frames.sample_bits(form),
+        time_base=stream.time_base,
+        average_rate=rate or None,
+        sample_aspect_ratio=1 / aspect if orientation.transposes else aspect,
+        field_order=_field_order(stream, frame),
+        hdr=hdr_of(frame),
+        frames_estimated=stream.frames or (round(duration_s * rate) if duration_s and rate else None),
+        duration_s=duration_s,
+        start=start,
+        clock_jumps=clock_jumps,
+        packets_expected=stream.frames or None if container.format.name.startswith("mov,") else None,
+        tracks=_tracks(container),
+        tags=_clean_tags(container.metadata),
+        chapters=tuple(container.chapters()),
+        dropped=tuple(_dropped(container, stream, frame)),
+        made_by_veil=is_veil_comment(container.metadata),
+    )
+
+
+def is_veil_comment(tags: dict[str, str]) -> bool:
+    return any(key.lower() == "comment" and value.startswith(MADE_BY_VEIL) for key, value in tags.items())
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    data = side_data(frame, "DISPLAYMATRIX")
+    return orientation_of_display_matrix(data) if data else Orientation()
+
+
+def side_data(frame: av.VideoFrame, kind: str) -> bytes | None:
+    """The bytes of one of FFmpeg's AVFrameSideData, by its name without prefix."""
+    for entry in frame.side_data:
+        if entry.type.name == kind:
+            return bytes(entry)
+    return None
+
+
+def hdr_of(frame: av.VideoFrame) -> HdrMetadata | None:
+    """The fields of AVMasteringDisplayMetadata (11 rationals, 2 flags) and AVContentLightMetadata (2 numbers)."""
+    primaries: tuple[tuple[float, float], ...] = ()
+    luminance = light_level = None
+    mastering = side_data(frame, "MASTERING_DISPLAY_METADATA")
+    if mastering is not None and len(mastering) >= 88:
+        numbers = struct.unpack("<20i2i", mastering[:88])
+        values = [numbers[i] / numbers[i + 1] if numbers[i + 1] else 0.0 for i in range(0, 20, 2)]
+        if numbers[20]:
+            primaries = tuple((values[i], values[i + 1]) for i in range(0, 8, 2))
+        if numbers[21]:
+            luminance = (values[8], values[9])
+    light = side_data(frame, "CONTENT_LIGHT_LEVEL")
+    if light is not None and len(light) >= 8:
+        most, average = struct.unpack("<2I", light[:8])
+        light_level = (most, average)
+    if not primaries and luminance is None and light_level is None:
+        return None
+    return HdrMetadata(primaries=primaries, luminance=luminance, light_level=light_level)
+
+
+def _color(frame: av.VideoFrame, stream: av.VideoStream) -> ColorTags:
+    context = stream.codec_context
+    range_ = int(frame.color_range) or int(context.color_range)
+    primaries = _first_specified(frame.color_primaries, context.color_primaries)
+    transfer = _first_specified(frame.color_trc, context.color_trc)
+    matrix = _first_specified(frame.colorspace, context.colorspace)
+    if frames.is_rgb(frame.format):
+        # RGB becomes BT.709 YUV; what is not said is sRGB.
+        return ColorTags(
+            range=frames.LIMITED_RANGE,
+            primaries=primaries if primaries != frames.UNSPECIFIED else frames.BT709,
+            transfer=transfer if transfer != frames.UNSPECIFIED else frames.SRGB_TRANSFER,
+            matrix=frames.BT709,
+        )
+    if frame.format.name.startswith("yuvj"):
+        range_ = frames.FULL_RANGE
+    return ColorTags(range=range_, primaries=primaries, transfer=transfer, matrix=matrix)
+
+
+def _first_specified(*values: int) -> int:
+    return next((int(value) for value in values if int(value) not in (0, frames.UNSPECIFIED)), frames.UNSPECIFIED)
+
+
+def _field_order(stream: av.VideoStream, frame: av.VideoFrame) -> Literal["progressive", "tff", "bff"]:
+    order = _FIELD_ORDERS.get(stream.codec_context.field_order)
+    if frame.interlaced_frame and order in (None, "progressive"):
+        return "tff"
+    return order if order is not None and frame.interlaced_frame else "progressive"
+
+
+def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    if stream.duration and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
+    tracks = []
+    for stream in (*container.streams.audio, *container.streams.subtitles):
+        context = stream.codec_context
+        is_audio = stream.type == "audio"
+        tracks.append(
+            Track(
+                index=stream.index,
+                kind="audio" if is_audio else "subtitle",
+                codec=context.codec.canonical_name if context is not None else "",
+                channels=context.channels if is_audio and context is not None else 0,
+                rate=context.rate if is_audio and context is not None else 0,
+                language=stream.language,
+                is_default=bool(stream.disposition & av.stream.Disposition.default),
+            )
+        )
+    return tuple(sorted(tracks, key=lambda track: track.index))
+
+
+def _clean_tags(tags: dict[str, str]) -> dict[str, str]:
+    technical = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+    return {key: value for key, value in tags.items() if key.lower() not in technical}
+
+
+def _dropped(container: av.container.InputContainer, stream: av.VideoStream, frame: av.VideoFrame) -> list[str]:
+    sentences = []
+    for other in container.streams:
+        name = f"track {other.index}"
+        if other.type == "video" and is_attached_picture(other):
+            sentences.append(f"The attached picture of {name} is dropped.")
+        elif other.type == "video" and other.index != stream.index:
+            sentences.append(f"The further video of {name} is dropped.")
+        elif other.type == "audio" and other.codec_context is None:
+            sentences.append(f"The sound of {name} is dropped: its codec is not known.")
+        elif other.type in ("data", "unknown"):
+            kind = other.metadata.get("handler_name", "").strip() or getattr(other, "name", None) or "unknown content"
+            sentences.append(f"The data of {name} ({kind}) is dropped.")
+        elif other.type == "attachment":
+            sentences.append(f"The attached file of {name} is dropped.")
+    kinds = {entry.type.name for entry in frame.side_data}
+    losses = {
+        "A53_CC": "Closed captions inside the pictures are dropped.",
+        "SEI_UNREGISTERED": "User data inside the video stream is dropped.",
+        "DYNAMIC_HDR_PLUS": "HDR10+ dynamic metadata is dropped.",
+        "DOVI_METADATA": "Dolby Vision metadata is dropped.",
+        "DYNAMIC_HDR_VIVID": "HDR Vivid metadata is dropped.",
+        "SPHERICAL": "The mark that says that this is a 360 degree video is dropped.",
+        "STEREO3D": "The mark that says that this is a stereoscopic video is dropped.",
+        "GOP_TIMECODE": "The time code is dropped.",
+        "S12M_TIMECODE": "The time code is dropped.",
+    }
+    sentences += sorted({sentence for kind, sentence in losses.items() if kind in kinds})
+    return sentences

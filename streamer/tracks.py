@@ -1,0 +1,64 @@
+"""The parameters of sound and subtitle tracks on their way from one container to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import av
+import av.container
+import av.stream
+
+from streamer.probe import open_input
+
+_MOST_PACKETS_TO_FIRST = 5000
+
+
+def track_parameters(path: Path, indices: Sequence[int], muxer: str) -> bytes:
+    """A small file in the format of `muxer` with the first packet of each of these tracks, in their order.
+
+    Many formats say what a track is only in its packets, so a header alone could not be opened again. Language and the mark of the
+    default track are kept, nothing else. Empty without tracks.
+    Raises ValueError or av.FFmpegError where the format cannot hold them.
+    """
+    if not indices:
+        return b""
+    memory = BytesIO()
+    with open_input(path) as container, av.open(memory, "w", format=muxer) as small:
+        copies = {index: _copy_of(container.streams[index], small) for index in indices}
+        waiting = set(copies)
+        for count, packet in enumerate(container.demux([container.streams[index] for index in copies])):
+            if not waiting or count > _MOST_PACKETS_TO_FIRST:
+                break
+            if packet.size and packet.stream_index in waiting:
+                waiting.discard(packet.stream_index)
+                packet.pts = packet.dts = 0
+                packet.stream = copies[packet.stream_index]
+                small.mux(packet)
+    return memory.getvalue()
+
+
+def add_tracks(output: av.container.OutputContainer, parameters: bytes) -> list[av.stream.Stream]:
+    """Add the tracks that `track_parameters` described, in their order."""
+    if not parameters:
+        return []
+    with av.open(BytesIO(parameters)) as small:
+        return [_copy_of(template, output) for template in small.streams]
+
+
+def _copy_of(template: av.stream.Stream, output: av.container.OutputContainer) -> av.stream.Stream:
+    copy = output.add_stream_from_template(template, opaque=True)
+    if template.language:
+        copy.metadata["language"] = template.language
+    copy.disposition = template.disposition & av.stream.Disposition.default
+    return copy
+
+
+def obstacle(path: Path, index: int, muxer: str) -> str:
+    """Why the format of `muxer` cannot hold this track; empty where it can. Found out by trying."""
+    try:
+        track_parameters(path, [index], muxer)
+    except (av.FFmpegError, ValueError) as error:
+        return str(error)
+    return ""
