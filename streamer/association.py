@@ -102,7 +102,8 @@ def associate(
     predicted = np.array([motion.predict(time_s) for motion in motions])
     track_sizes = np.array([motion.size for motion in motions])
     scale = np.sqrt(track_sizes[:, None] * sizes[None])
-    distance = np.hypot(*np.moveaxis(predicted[:, None] - centres[None], -1, 0)) / scale
+    offsets = predicted[:, None] - centres[None]
+    distance = np.hypot(offsets[..., 0], offsets[..., 1]) / scale
     ratio = np.abs(np.log(track_sizes[:, None] / sizes[None]))
     near = (distance <= NEAR) & (ratio <= math.log(NEAR_RATIO))
     reach = np.array([_reach(motion, time_s) for motion in motions])
@@ -125,10 +126,10 @@ def _reach(motion: Motion, time_s: float) -> float:
     return min(REACH + per_s * (time_s - motion.time_s), FURTHEST)
 
 
-def _assign(cost: NDArray[np.float64], allowed: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _assign(cost: NDArray[np.float64], allowed: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
     """Rows and columns of the cheapest assignment with the most pairs, all of them allowed."""
-    if not allowed.any():
-        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    if allowed.sum(axis=0).max() <= 1 and allowed.sum(axis=1).max() <= 1:
+        return np.nonzero(allowed)  # nothing to choose between
     limit = 4 * (FURTHEST + 1)
     _, columns, _ = lap.lapjv(np.where(allowed, cost, 10 * limit), extend_cost=True, cost_limit=limit)
     rows = np.flatnonzero(columns >= 0)

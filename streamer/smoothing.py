@@ -98,7 +98,7 @@ class History:
 
     def forget_before(self, time_s: float) -> None:
         """Drops what is older, but for the newest detection and the last older one, from which gaps are bridged."""
-        older = int(np.searchsorted(self._times_s[self._start : self._end], time_s)) - 1
+        older = int(self._times_s[self._start : self._end].searchsorted(time_s)) - 1
         self._start = min(self._start + max(older, 0), self._end - 1)
 
     def covers(self, number: int, time_s: float, look_ahead_s: float) -> list[Cover]:
@@ -107,7 +107,7 @@ class History:
         The neighbouring frame counts as within the look-ahead however long it lasts, unless that is zero.
         """
         numbers = self._numbers[self._start : self._end]
-        after = self._start + int(np.searchsorted(numbers, number))
+        after = self._start + int(numbers.searchsorted(number))
         if after < self._end and self._numbers[after] == number:
             return [self._detected(after)]
         before = after - 1
@@ -146,7 +146,7 @@ class History:
     def _detected(self, at: int) -> Cover:
         """The detection smoothed over past and future, but never smaller than the detection."""
         raw = self._rows[at]
-        values = raw[_SMOOTHED].copy()
+        values = raw[_SMOOTHED]
         window = self._window(at, SMOOTHING_REACH_S)
         if window.stop - window.start > 2:
             values = _smooth(self._times_s[window] - self._times_s[at], self._rows[window], raw)
@@ -182,6 +182,8 @@ class History:
         """(2,) pixels a second of the centre at a detection, from those around it; careful where they are few."""
         window = self._window(end, 2 * MOTION_S)
         times_s = self._times_s[window] - self._times_s[end]
+        if len(times_s) == 1:
+            return np.zeros(2)
         centres = (self._rows[window, :2] + self._rows[window, 2:4]) / 2
         weights = np.exp(-0.5 * (times_s / MOTION_S) ** 2)
         weights /= weights.sum()
@@ -193,10 +195,10 @@ class History:
         """The detections within a time of one of them, as long as they are surely of one face."""
         times_s = self._times_s[self._start : self._end]
         centre_s = self._times_s[at]
-        first = self._start + int(np.searchsorted(times_s, centre_s - reach_s - TIME_ERROR_S))
-        stop = self._start + int(np.searchsorted(times_s, centre_s + reach_s + TIME_ERROR_S))
-        doubtful = first + 1 + np.flatnonzero(self._is_doubtful[first + 1 : stop])
-        if len(doubtful):
+        first = self._start + int(times_s.searchsorted(centre_s - reach_s - TIME_ERROR_S))
+        stop = self._start + int(times_s.searchsorted(centre_s + reach_s + TIME_ERROR_S))
+        if self._is_doubtful[first + 1 : stop].any():
+            doubtful = first + 1 + np.flatnonzero(self._is_doubtful[first + 1 : stop])
             first = max([first, *doubtful[doubtful <= at]])
             stop = min([stop, *doubtful[doubtful > at]])
         return slice(first, stop)
@@ -205,19 +207,19 @@ class History:
 def _smooth(times_s: NDArray[np.float64], rows: NDArray[np.float64], raw: NDArray[np.float64]) -> NDArray[np.float64]:
     """The value at time 0 of a line fitted to each column with Gaussian weights: no lag, whatever the spacing in time.
 
-    Keypoints take part where they are present, and stay as they are where they are not.
+    A keypoint that is absent in any of the rows stays as it is.
     """
-    weights = np.ones((len(rows), _SMOOTHED.stop))
-    weights[:, _POINTS] = np.repeat(rows[:, _POINT_SCORES] > 0, 2, axis=1)
-    weights *= np.exp(-0.5 * (times_s / SMOOTHING_S) ** 2)[:, None]
-    # About the values at time 0, so that absent keypoints, which weigh nothing, are divided by nothing and return as they are.
-    offsets = rows[:, _SMOOTHED] - raw[_SMOOTHED]
-    timed = weights * times_s[:, None]
-    s0, s1, s2 = weights.sum(0), timed.sum(0), (timed * times_s[:, None]).sum(0)
-    y0, y1 = (weights * offsets).sum(0), (timed * offsets).sum(0)
+    weights = np.exp(times_s * times_s * (-0.5 / SMOOTHING_S**2))
+    timed = weights * times_s
+    s0, s1, s2 = weights.sum(), timed.sum(), timed @ times_s
     determinant = s0 * s2 - s1 * s1
-    fitted: NDArray[np.float64] = np.where(determinant > 1e-12, (s2 * y0 - s1 * y1) / np.maximum(determinant, 1e-12), 0.0)
-    return raw[_SMOOTHED] + fitted
+    if determinant < 1e-12:
+        return raw[_SMOOTHED]
+    values: NDArray[np.float64] = ((s2 * weights - s1 * timed) / determinant) @ rows[:, _SMOOTHED]
+    is_absent = (rows[:, _POINT_SCORES] <= 0).any(axis=0)
+    if is_absent.any():
+        values[_POINTS].reshape(_NAMES, 2)[is_absent] = raw[_POINTS].reshape(_NAMES, 2)[is_absent]
+    return values
 
 
 def _size(box: NDArray[np.float64]) -> float:

@@ -166,8 +166,8 @@ class Tracker:
 
     def _touches_frame(self, cover: Cover) -> bool:
         width, height = self._frame_size
-        x1, y1, x2, y2 = cover.box
-        return bool(x1 < width and y1 < height and x2 > 0 and y2 > 0)
+        x1, y1, x2, y2 = map(float, cover.box)
+        return x1 < width and y1 < height and x2 > 0 and y2 > 0
 
     def _forget(self) -> None:
         """Drops detections and tracks that can have no part in any frame to come."""
