@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,11 @@ from streamer.pictures import PIXEL_FORMATS
 from streamer.probe import MADE_BY_VEIL, HdrMetadata, MediaInfo, Track
 from streamer.tracks import obstacle
 
+CodecName = Literal["h264", "hevc", "av1", "h264_nvenc", "hevc_nvenc", "av1_nvenc"]
 Container = Literal["mp4", "mov", "mkv", "webm"]
+
+# The library prints its settings to stderr at each opening unless it is told before its first one to report errors only.
+os.environ.setdefault("SVT_LOG", "1")
 
 MUXERS: dict[Container, str] = {"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"}
 """FFmpeg's name of each container."""
@@ -44,7 +49,7 @@ class Encoder:
     default_preset: str
 
 
-ENCODERS: dict[str, Encoder] = {
+ENCODERS: dict[CodecName, Encoder] = {
     "h264": Encoder(
         name="libx264", codec="h264", quality_option="crf", default_quality=18, worst_quality=51, default_preset="veryfast"
     ),
@@ -185,6 +190,8 @@ def why_not_open(name: str, *, size: tuple[int, int], pixel_format: str, options
     try:
         context.open()
     except av.FFmpegError as error:
+        if name.endswith("_nvenc"):
+            return f"no NVIDIA GPU with an encoder answers ({error.strerror})"
         return error.strerror or str(error)
     unknown = set(context.options) & set(options)
     return f"it does not know {', '.join(sorted(unknown))}" if unknown else ""
@@ -237,10 +244,8 @@ def _choose_encoder(info: MediaInfo, settings: VideoSettings, container: Contain
     bits = PIXEL_FORMATS[info.layout.pixel_format].bits
     name = settings.codec
     if name == "auto":
-        if container == "webm":
-            name = "av1"
-        else:
-            name = "h264" if bits == 8 or info.is_interlaced else "hevc"
+        usual: CodecName = "h264" if bits == 8 or info.is_interlaced else "hevc"
+        name = "av1" if container == "webm" else usual
     encoder = ENCODERS[name]
     if container == "webm" and encoder.codec != "av1":
         raise UsageError(f"video.codec: {name} cannot be put into webm; use av1 or another container")
@@ -300,7 +305,7 @@ def _add_hdr(info: MediaInfo, encoder: Encoder, pixel_format: str, options: dict
     for name, value in wanted:
         if value:
             options[key] = _joined(options.get(key), f"{name}={value}")
-    if hdr.primaries and hdr.luminance is None or hdr.luminance is not None and not hdr.primaries:
+    if bool(hdr.primaries) != (hdr.luminance is not None):
         return ["The HDR description of the mastering display is incomplete and is dropped."]
     return []
 

@@ -116,7 +116,7 @@ def frame_planes(frame: av.VideoFrame) -> list[Plane]:
     size = np.dtype(dtype).itemsize
     views: list[Plane] = []
     for plane in frame.planes:
-        lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         views.append(
             lines.view(dtype)[:, : plane.width] if plane.line_size % size == 0 else lines[:, : plane.width * size].view(dtype)
         )
@@ -153,7 +153,7 @@ def is_opaque(frame: av.VideoFrame) -> bool:
 def frame_planes_packed(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """(height, width, 4) view of a packed four-byte frame."""
     plane = frame.planes[0]
-    lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    lines: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     return lines[:, : plane.width * 4].reshape(plane.height, plane.width, 4)
 
 

@@ -6,13 +6,14 @@ import os
 import struct
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import av
 import av.container
 import av.stream
 import av.video
 import msgspec
+from av.sidedata.sidedata import SideData
 
 from streamer import frames
 from streamer.errors import InputError
@@ -22,14 +23,14 @@ from streamer.pictures import ColorTags, PictureLayout
 MADE_BY_VEIL = "Anonymized by Veil"
 """How the comment of every output begins."""
 
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".mxf", ".wmv"}
+    | {".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".vob", ".dv", ".gif", ".y4m"}
+)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff"})
 MEDIA_SUFFIXES: dict[str, Literal["video", "image"]] = {
-    **dict.fromkeys(
-        (
-            ".mp4 .m4v .mov .qt .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .mxf .wmv .asf .flv .f4v .3gp .3g2 .ogv .vob .dv .gif .y4m"
-        ).split(),
-        "video",
-    ),
-    **dict.fromkeys((".jpg .jpeg .jpe .png .webp .tif .tiff").split(), "image"),
+    **dict.fromkeys(VIDEO_SUFFIXES, "video"),
+    **dict.fromkeys(IMAGE_SUFFIXES, "image"),
 }
 """The suffixes, in lower case, that a walk through a folder takes; a file named on its own may have any."""
 
@@ -37,6 +38,8 @@ _CONTAINER_OPTIONS = {"protocol_whitelist": "file"}
 """A file must not make the program open network addresses."""
 
 _MOST_PACKETS_WITHOUT_PICTURE = 2000
+_X264_SETTINGS = bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef")
+"""The mark of the text in which x264 notes its settings."""
 _JUMPING_FORMATS = frozenset({"mpegts", "mpeg", "dv", "rm"})
 _FIELD_ORDERS: dict[int, Literal["progressive", "tff", "bff"]] = {1: "progressive", 2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 """AVFieldOrder: 2 and 5 show the top field first (the others differ in how the fields are stored)."""
@@ -231,7 +234,7 @@ def _describe(path: Path, container: av.container.InputContainer, stream: av.Vid
         packets_expected=stream.frames or None if container.format.name.startswith("mov,") else None,
         tracks=_tracks(container),
         tags=_clean_tags(container.metadata),
-        chapters=tuple(container.chapters()),
+        chapters=tuple(cast(list[dict[str, Any]], container.chapters())),
         dropped=tuple(_dropped(container, stream, frame)),
         made_by_veil=is_veil_comment(container.metadata),
     )
@@ -242,23 +245,21 @@ def is_veil_comment(tags: dict[str, str]) -> bool:
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
-    data = side_data(frame, "DISPLAYMATRIX")
-    return orientation_of_display_matrix(data) if data else Orientation()
+    return orientation_of_display_matrix(side_data(frame).get("DISPLAYMATRIX", b""))
 
 
-def side_data(frame: av.VideoFrame, kind: str) -> bytes | None:
-    """The bytes of one of FFmpeg's AVFrameSideData, by its name without prefix."""
-    for entry in frame.side_data:
-        if entry.type.name == kind:
-            return bytes(entry)
-    return None
+def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+    """What FFmpeg attached to a frame: AVFrameSideData by name without prefix."""
+    entries = cast(list[SideData], list(frame.side_data))
+    return {entry.type.name: bytes(entry) for entry in entries}
 
 
 def hdr_of(frame: av.VideoFrame) -> HdrMetadata | None:
     """The fields of AVMasteringDisplayMetadata (11 rationals, 2 flags) and AVContentLightMetadata (2 numbers)."""
     primaries: tuple[tuple[float, float], ...] = ()
     luminance = light_level = None
-    mastering = side_data(frame, "MASTERING_DISPLAY_METADATA")
+    attached = side_data(frame)
+    mastering = attached.get("MASTERING_DISPLAY_METADATA")
     if mastering is not None and len(mastering) >= 88:
         numbers = struct.unpack("<20i2i", mastering[:88])
         values = [numbers[i] / numbers[i + 1] if numbers[i + 1] else 0.0 for i in range(0, 20, 2)]
@@ -266,7 +267,7 @@ def hdr_of(frame: av.VideoFrame) -> HdrMetadata | None:
             primaries = tuple((values[i], values[i + 1]) for i in range(0, 8, 2))
         if numbers[21]:
             luminance = (values[8], values[9])
-    light = side_data(frame, "CONTENT_LIGHT_LEVEL")
+    light = attached.get("CONTENT_LIGHT_LEVEL")
     if light is not None and len(light) >= 8:
         most, average = struct.unpack("<2I", light[:8])
         light_level = (most, average)
@@ -315,14 +316,13 @@ def _tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
     tracks = []
     for stream in (*container.streams.audio, *container.streams.subtitles):
         context = stream.codec_context
-        is_audio = stream.type == "audio"
         tracks.append(
             Track(
                 index=stream.index,
-                kind="audio" if is_audio else "subtitle",
+                kind="audio" if isinstance(stream, av.AudioStream) else "subtitle",
                 codec=context.codec.canonical_name if context is not None else "",
-                channels=context.channels if is_audio and context is not None else 0,
-                rate=context.rate if is_audio and context is not None else 0,
+                channels=context.channels if isinstance(context, av.AudioCodecContext) else 0,
+                rate=context.sample_rate if isinstance(context, av.AudioCodecContext) else 0,
                 language=stream.language,
                 is_default=bool(stream.disposition & av.stream.Disposition.default),
             )
@@ -350,7 +350,9 @@ def _dropped(container: av.container.InputContainer, stream: av.VideoStream, fra
             sentences.append(f"The data of {name} ({kind}) is dropped.")
         elif other.type == "attachment":
             sentences.append(f"The attached file of {name} is dropped.")
-    kinds = {entry.type.name for entry in frame.side_data}
+    attached = side_data(frame)
+    if attached.get("SEI_UNREGISTERED", b"")[:16] == _X264_SETTINGS:
+        del attached["SEI_UNREGISTERED"]
     losses = {
         "A53_CC": "Closed captions inside the pictures are dropped.",
         "SEI_UNREGISTERED": "User data inside the video stream is dropped.",
@@ -362,5 +364,5 @@ def _dropped(container: av.container.InputContainer, stream: av.VideoStream, fra
         "GOP_TIMECODE": "The time code is dropped.",
         "S12M_TIMECODE": "The time code is dropped.",
     }
-    sentences += sorted({sentence for kind, sentence in losses.items() if kind in kinds})
+    sentences += sorted({sentence for kind, sentence in losses.items() if kind in attached})
     return sentences

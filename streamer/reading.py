@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias, cast
 
 import av
 import av.container
+import av.packet
+import av.stream
 
 from streamer import frames
 from streamer.encoders import OutputPlan
@@ -19,7 +22,11 @@ from streamer.probe import MediaInfo, open_input, probe
 from streamer.timeline import Epochs, Timeline
 from streamer.tracks import track_parameters
 
+Packet: TypeAlias = "av.packet.Packet[av.stream.Stream]"
+
 _LARGEST_SHORTFALL_S = 1.0
+_LONGEST_PRIMING_S = 0.1
+"""Hidden sound up to this long before the beginning is what the decoder needs to start; more was cut away by somebody."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +48,45 @@ class DecodedFrame:
         frames.copy_into(self.picture, planes, self.info.layout, self.info.orientation)
 
 
+class _Damage:
+    """Which pictures cannot be trusted.
+
+    Damage spreads to every picture that is predicted from a damaged one, and only the first of them carries the decoder's mark:
+    none is trusted until a keyframe that is shown later than the damage.
+    """
+
+    def __init__(self) -> None:
+        self.lost_packets = 0
+        self.corrupt_pictures = 0
+        self._marked: set[int] = set()
+        self._is_spreading = False
+        self._latest: int | None = None
+
+    def mark(self, packet: Packet) -> None:
+        """The demuxer says that this packet is damaged."""
+        if packet.pts is not None:
+            self._marked.add(packet.pts)
+
+    def lose(self, packet: Packet | None) -> None:
+        """The decoder could make nothing of this packet, or of one shortly before."""
+        self.lost_packets += 1
+        self._spread_from(packet.pts if packet is not None else None)
+
+    def touches(self, picture: av.VideoFrame) -> bool:
+        """To be asked once for each picture, in the order of display."""
+        if picture.is_corrupt or picture.pts in self._marked:
+            self._spread_from(picture.pts)
+        elif picture.key_frame and (picture.pts is None or self._latest is None or picture.pts > self._latest):
+            self._is_spreading = False
+        self.corrupt_pictures += self._is_spreading
+        return self._is_spreading
+
+    def _spread_from(self, pts: int | None) -> None:
+        self._is_spreading = True
+        if pts is not None:
+            self._latest = pts if self._latest is None else max(self._latest, pts)
+
+
 class VideoReader:
     """Decodes one file from its first to its last picture, whatever is damaged in between.
 
@@ -59,12 +105,13 @@ class VideoReader:
         self._threads = threads
         self._stream = 0
         self._muxer = plan.muxer if plan is not None else "matroska"
-        chosen = plan.tracks if plan is not None else tuple(t.index for t in self.info.audio if t.codec)
+        chosen = plan.tracks if plan is not None else tuple(track.index for track in self.info.audio if track.codec)
         self._tracks = {index: number for number, index in enumerate(chosen)}
-        self._corrupt_stamps: set[int] = set()
-        self._awaits_keyframe = False
-        self._faults = 0
-        self._corrupt_frames = 0
+        self._epochs = Epochs(-self.info.start)
+        self._clocks: dict[int, Timeline] = {}
+        self._damage = _Damage()
+        self._picture_packets = 0
+        self._end_s = 0.0
 
     def opened(self, stream: int) -> StreamOpened:
         """The message that announces this file as the given stream."""
@@ -82,78 +129,67 @@ class VideoReader:
         )
 
     def __iter__(self) -> Iterator[DecodedFrame | AudioPacket]:
-        """Frames in the order of their display, packets in the order of the file.
+        """Frames in the order of their display, packets in the order of the file; to be iterated once.
 
         Raises InputError where the pictures change their size or format midway, or become transparent.
         """
         self._note_padding()
-        epochs = Epochs(-self.info.start)
-        clock = Timeline(self.info.time_base, epochs, may_jump=self.info.clock_jumps)
-        clocks: dict[int, Timeline] = {}
+        clock = Timeline(self.info.time_base, self._epochs, may_jump=self.info.clock_jumps)
+        waiting: DecodedFrame | None = None
+        first_pts: int | None = None
         with open_input(self._path) as container:
             pictures = container.streams[self.info.video_index]
             assert isinstance(pictures, av.VideoStream)
             pictures.thread_type = "AUTO"
             pictures.codec_context.thread_count = self._threads
-            last_frame: DecodedFrame | None = None
-            first: int | None = None
-            packets = 0
-            end_s = 0.0
-            declared = container.duration
+            declared_s = container.duration / av.time_base if container.duration else None
             for packet in self._packets(container):
                 if packet is not None and packet.stream_index != self.info.video_index:
-                    index = packet.stream_index
-                    end_s = max(end_s, _end_s(packet))
-                    if index in self._tracks:
-                        timeline = clocks.setdefault(index, Timeline(_base(packet), epochs, may_jump=self.info.clock_jumps))
-                        copied = self._copy(packet, timeline)
-                        if copied is not None:
-                            yield copied
+                    yield from self._copies(packet)
                     continue
-                if packet is not None:
-                    packets += 1
-                    end_s = max(end_s, _end_s(packet))
                 for picture in self._decode(pictures, packet):
                     pts = clock.place(picture.pts, picture.duration)
-                    first = pts if first is None else first
-                    frame = DecodedFrame(
+                    first_pts = pts if first_pts is None else first_pts
+                    if waiting is not None:
+                        yield replace(waiting, duration=pts - waiting.pts)
+                    waiting = DecodedFrame(
                         pts=pts,
-                        duration=picture.duration,
-                        time_s=float((pts - first) * self.info.time_base),
-                        is_corrupt=self._is_corrupt(picture),
+                        duration=picture.duration or self._usual_duration(),
+                        time_s=float((pts - first_pts) * self.info.time_base),
+                        is_corrupt=self._damage.touches(picture),
                         picture=picture,
                         info=self.info,
                     )
-                    if last_frame is not None:
-                        yield _lasting(last_frame, pts - last_frame.pts)
-                    last_frame = frame
-            if last_frame is not None:
-                yield _lasting(last_frame, last_frame.duration or self._usual_duration())
-        self._note_damage(packets, end_s, declared)
-        self._note_clock(clock)
-        if first is None:
+        if waiting is None:
             raise InputError(f"{self._path}: no picture can be decoded")
+        yield waiting
+        self._note_damage(declared_s)
+        self._note_clock(clock)
 
-    def _packets(self, container: av.container.InputContainer) -> Iterator[av.Packet | None]:
+    def _packets(self, container: av.container.InputContainer) -> Iterator[Packet | None]:
         """All packets, then None, which flushes the picture decoder; an error of the file ends them early."""
         try:
             for packet in container.demux():
-                if packet.size:
-                    yield packet
+                if not packet.size:
+                    continue
+                stamp = packet.pts if packet.pts is not None else packet.dts
+                if stamp is not None:
+                    self._end_s = max(self._end_s, float((stamp + (packet.duration or 0)) * _base(packet)))
+                self._picture_packets += packet.stream_index == self.info.video_index
+                yield packet
         except av.FFmpegError as error:
             self.is_damaged = True
             self.notes.append(f"The file cannot be read to its end: {error.strerror}.")
         yield None
 
-    def _decode(self, pictures: av.VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
-        if packet is not None and packet.is_corrupt and packet.pts is not None:
-            self._corrupt_stamps.add(packet.pts)
+    def _decode(self, pictures: av.VideoStream, packet: Packet | None) -> list[av.VideoFrame]:
+        if packet is not None and packet.is_corrupt:
+            self._damage.mark(packet)
         try:
-            decoded = pictures.decode(packet)
+            decoded = pictures.codec_context.decode(cast("av.packet.Packet[av.VideoStream] | None", packet))
         except av.FFmpegError:
-            # The decoder can go on with later packets; what it makes of them until the next keyframe is not trusted.
-            self._faults += 1
-            self._awaits_keyframe = True
+            # The decoder goes on with later packets.
+            self._damage.lose(packet)
             return []
         for picture in decoded:
             self._check_unchanged(picture)
@@ -161,41 +197,36 @@ class VideoReader:
 
     def _check_unchanged(self, picture: av.VideoFrame) -> None:
         info = self.info
+        where = f"at {picture.time or 0:.1f} s"
         if (picture.width, picture.height) != info.source_size:
             raise InputError(
                 f"{self._path}: the picture changes its size from {info.source_size[0]}x{info.source_size[1]} to "
-                f"{picture.width}x{picture.height} at {picture.time or 0:.1f} s: split the file there"
+                f"{picture.width}x{picture.height} {where}: split the file there"
             )
         if frames.ring_format(picture.format, info.orientation) != info.layout.pixel_format:
             raise InputError(
-                f"{self._path}: the pixel format changes from {info.source_format} to {picture.format.name} "
-                f"at {picture.time or 0:.1f} s: split the file there"
+                f"{self._path}: the pixel format changes from {info.source_format} to {picture.format.name} {where}: "
+                "split the file there"
             )
         if not frames.is_opaque(picture):
-            raise InputError(
-                f"{self._path}: becomes transparent (alpha channel) at {picture.time or 0:.1f} s, which cannot be kept"
-            )
+            raise InputError(f"{self._path}: becomes transparent (alpha channel) {where}, which cannot be kept")
 
-    def _is_corrupt(self, picture: av.VideoFrame) -> bool:
-        """Damage spreads to every frame that is predicted from it, and only the first of them carries the decoder's mark."""
-        if picture.is_corrupt or picture.pts in self._corrupt_stamps:
-            self._awaits_keyframe = True
-        elif picture.key_frame:
-            self._awaits_keyframe = False
-        self._corrupt_frames += self._awaits_keyframe
-        return self._awaits_keyframe
-
-    def _copy(self, packet: av.Packet, timeline: Timeline) -> AudioPacket | None:
-        # Packets outside the edit list were cut away by somebody: they are never shown and must not travel on.
-        if packet.is_discard:
-            return None
+    def _copies(self, packet: Packet) -> Iterator[AudioPacket]:
+        """The packet for the output, if it goes there."""
+        number = self._tracks.get(packet.stream_index)
+        if number is None or self._is_hidden(packet):
+            return
+        clock = self._clocks.get(packet.stream_index)
+        if clock is None:
+            clock = Timeline(_base(packet), self._epochs, may_jump=self.info.clock_jumps)
+            self._clocks[packet.stream_index] = clock
         stamp = packet.dts if packet.dts is not None else packet.pts
         duration = packet.duration or 0
-        placed = timeline.place(stamp, duration)
+        placed = clock.place(stamp, duration)
         shift = placed - stamp if stamp is not None else 0
-        return AudioPacket(
+        yield AudioPacket(
             stream=self._stream,
-            track=self._tracks[packet.stream_index],
+            track=number,
             pts=packet.pts + shift if packet.pts is not None else placed,
             dts=placed,
             duration=duration,
@@ -204,35 +235,42 @@ class VideoReader:
             data=bytes(packet),
         )
 
+    def _is_hidden(self, packet: Packet) -> bool:
+        """Whether the packet lies outside what the file's edit list shows: cut away by somebody, it must not travel on."""
+        if not packet.is_discard:
+            return False
+        if packet.pts is None or packet.pts >= 0 or self._muxer not in ("mp4", "mov"):
+            return True
+        return (packet.pts + (packet.duration or 0)) * _base(packet) < -_LONGEST_PRIMING_S
+
     def _usual_duration(self) -> int:
         rate = self.info.average_rate
         return max(1, round(1 / (rate * self.info.time_base))) if rate else 1
 
     def _note_padding(self) -> None:
-        info = self.info
-        size = info.orientation.size(*info.source_size)
-        if size != (info.layout.width, info.layout.height):
+        layout = self.info.layout
+        width, height = self.info.orientation.size(*self.info.source_size)
+        if (width, height) != (layout.width, layout.height):
             self.notes.append(
-                f"The picture of {size[0]}x{size[1]} is padded to {info.layout.width}x{info.layout.height}, "
-                "because chroma is subsampled: the last column or row is repeated."
+                f"The picture of {width}x{height} is padded to {layout.width}x{layout.height}, because chroma is subsampled: "
+                "the last column or row is repeated."
             )
 
-    def _note_damage(self, packets: int, end_s: float, container_duration: int | None) -> None:
+    def _note_damage(self, declared_s: float | None) -> None:
         expected = self.info.packets_expected
-        if expected is not None and packets < expected:
-            self.is_damaged = True
-            self.notes.append(f"The file is truncated: {packets} of {expected} pictures are there.")
-        elif expected is None and container_duration is not None and not self.info.clock_jumps:
-            missing_s = container_duration / av.time_base - end_s
+        found = []
+        if expected is not None and self._picture_packets < expected:
+            found.append(f"The file is truncated: {self._picture_packets} of {expected} pictures are there.")
+        elif expected is None and declared_s is not None and not self.info.clock_jumps:
+            missing_s = declared_s - self._end_s
             if missing_s > _LARGEST_SHORTFALL_S:
-                self.is_damaged = True
-                self.notes.append(f"The file is truncated: its last {missing_s:.1f} s are missing.")
-        if self._faults:
-            self.is_damaged = True
-            self.notes.append(f"{self._faults} packets of the video could not be decoded.")
-        if self._corrupt_frames:
-            self.is_damaged = True
-            self.notes.append(f"{self._corrupt_frames} frames are damaged or follow a damaged one.")
+                found.append(f"The file is truncated: its last {missing_s:.1f} s are missing.")
+        if self._damage.lost_packets:
+            found.append(f"{self._damage.lost_packets} packets of the video could not be decoded.")
+        if self._damage.corrupt_pictures:
+            found.append(f"{self._damage.corrupt_pictures} frames are damaged or follow a damaged one.")
+        self.is_damaged = self.is_damaged or bool(found)
+        self.notes += found
 
     def _note_clock(self, clock: Timeline) -> None:
         if clock.repaired:
@@ -241,20 +279,9 @@ class VideoReader:
             self.notes.append(f"The clock of the file jumps {clock.seams} times; the jumps were closed.")
 
 
-def _lasting(frame: DecodedFrame, duration: int) -> DecodedFrame:
-    return DecodedFrame(
-        pts=frame.pts, duration=duration, time_s=frame.time_s, is_corrupt=frame.is_corrupt, picture=frame.picture, info=frame.info
-    )
-
-
 def _pair(value: Fraction) -> tuple[int, int]:
     return value.numerator, value.denominator
 
 
-def _base(packet: av.Packet) -> Fraction:
+def _base(packet: Packet) -> Fraction:
     return packet.time_base or Fraction(1, av.time_base)
-
-
-def _end_s(packet: av.Packet) -> float:
-    stamp = packet.pts if packet.pts is not None else packet.dts
-    return float((stamp + (packet.duration or 0)) * _base(packet)) if stamp is not None else 0.0

@@ -58,7 +58,7 @@ class Timeline:
         if self._last is None or self._end is None:
             return placed
         step_s = (placed - self._last) * self._time_base
-        if -_LARGEST_STEP_BACK_S <= step_s and not (self._may_jump and step_s > _LARGEST_GAP_S):
+        if step_s >= -_LARGEST_STEP_BACK_S and not (self._may_jump and step_s > _LARGEST_GAP_S):
             return placed
         self.seams += 1
         self._epoch += 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import av.container
 import av.filter
+import av.packet
 import av.stream
 import msgspec
 
@@ -170,7 +171,7 @@ class VideoWriter:
             return frame
         return frames.convert(frame, self._plan.pixel_format, self._opened.layout)
 
-    def _mux(self, packets: list[av.Packet]) -> None:
+    def _mux(self, packets: list[av.packet.Packet[av.VideoStream]]) -> None:
         for packet in packets:
             # Most encoders do not pass the duration on; it matters for the last frame, which nothing follows.
             if packet.pts is not None:
