@@ -19,8 +19,12 @@ SMOOTHING_S = 0.08
 """Standard deviation of the smoothing in time."""
 SMOOTHING_REACH_S = 0.24
 """What lies further away in time has no part in the smoothing."""
+MARGIN_S = 0.12
+"""The margin for what sticks out of the smoothed box is the largest within this time, then the mean within this time."""
 MOTION_S = 0.15
 """Standard deviation in time of what tells the speed at the ends of a track."""
+MOTION_REACH_S = 0.3
+"""What lies further away in time tells nothing about the speed."""
 STEADY_S = 0.03
 """Detections closer together than this say little about speed: noise outweighs motion."""
 
@@ -41,6 +45,8 @@ _POINT_SCORES = slice(_POINTS.stop, _POINTS.stop + _NAMES)
 _SCORE = _POINT_SCORES.stop
 _COLUMNS = _SCORE + 1
 _SMOOTHED = slice(0, _POINTS.stop)
+_ARRAYS = ("_numbers", "_times_s", "_rows", "_is_doubtful", "_covered", "_smoothed", "_excess", "_largest_excess")
+_OUTWARDS = np.array([-1.0, -1.0, 1.0, 1.0])
 
 
 class Cover(NamedTuple):
@@ -68,7 +74,11 @@ class History:
         self._times_s = np.zeros(16)
         self._rows = np.zeros((16, _COLUMNS))
         self._is_doubtful = np.zeros(16, np.bool_)
-        self._start = self._end = 0
+        self._covered = np.zeros((16, 4))  # the detected box; once its frame has left, the box that was covered
+        self._smoothed = np.zeros((16, _SMOOTHED.stop))
+        self._excess = np.zeros((16, 4))  # of the detected box over the smoothed one
+        self._largest_excess = np.zeros((16, 4))
+        self._start = self._end = self._smoothed_end = self._enveloped_end = 0
 
     def __len__(self) -> int:
         return self._end - self._start
@@ -94,10 +104,12 @@ class History:
         self._times_s[self._end] = time_s
         self._rows[self._end] = row
         self._is_doubtful[self._end] = is_doubtful
+        self._covered[self._end] = row[:4]
         self._end += 1
 
     def forget_before(self, time_s: float) -> None:
-        """Drops what is older, but for the newest detection and the last older one, from which gaps are bridged."""
+        """Drops what is older, but for what may still tell of a detection at that time, and the newest in any case."""
+        time_s -= max(SMOOTHING_REACH_S, MOTION_REACH_S)
         older = int(self._times_s[self._start : self._end].searchsorted(time_s)) - 1
         self._start = min(self._start + max(older, 0), self._end - 1)
 
@@ -136,22 +148,42 @@ class History:
         kept = slice(self._start, self._end)
         count = len(self)
         capacity = len(self._numbers) * (2 if 2 * count > len(self._numbers) else 1)
-        for name in ("_numbers", "_times_s", "_rows", "_is_doubtful"):
+        for name in _ARRAYS:
             old = getattr(self, name)
             new = np.zeros((capacity, *old.shape[1:]), old.dtype)
             new[:count] = old[kept]
             setattr(self, name, new)
+        self._smoothed_end = max(self._smoothed_end - self._start, 0)
+        self._enveloped_end = max(self._enveloped_end - self._start, 0)
         self._start, self._end = 0, count
 
     def _detected(self, at: int) -> Cover:
-        """The detection smoothed over past and future, but never smaller than the detection."""
+        """The detection smoothed over past and future, with a margin that holds what sticks out, this detection above all.
+
+        The margin is the mean over a time of the largest excess within that time: an envelope without jumps, nowhere too small.
+        """
         raw = self._rows[at]
-        values = raw[_SMOOTHED]
-        window = self._window(at, SMOOTHING_REACH_S)
-        if window.stop - window.start > 2:
-            values = _smooth(self._times_s[window] - self._times_s[at], self._rows[window], raw)
-        box = np.concatenate((np.minimum(values[:2], raw[:2]), np.maximum(values[2:4], raw[2:4])))
+        window = self._window(at, MARGIN_S)
+        self._smooth_to(window.stop)
+        values = self._smoothed[at]
+        box = _outwards(values[:4], self._largest_excess[window].sum(axis=0) / (window.stop - window.start))
+        # Where the future was not known in time, the margin may be too small after all.
+        box = np.concatenate((np.minimum(box[:2], raw[:2]), np.maximum(box[2:], raw[2:4])))
+        self._covered[at] = box
         return Cover(box, "detected", float(raw[_SCORE]), values[_POINTS].reshape(_NAMES, 2), raw[_POINT_SCORES])
+
+    def _smooth_to(self, stop: int) -> None:
+        """Smooths the detections before `stop` and finds how far any within a time sticks out of its smoothed box."""
+        for at in range(max(self._enveloped_end, self._start), stop):
+            window = self._window(at, MARGIN_S)
+            for near in range(max(self._smoothed_end, self._start), window.stop):
+                around = self._window(near, SMOOTHING_REACH_S)
+                values = _fit(self._times_s[around] - self._times_s[near], self._rows[around], self._rows[near])
+                self._smoothed[near] = values
+                self._excess[near] = (self._rows[near, :4] - values[:4]) * _OUTWARDS
+            self._smoothed_end = max(self._smoothed_end, window.stop)
+            self._largest_excess[at] = np.maximum(self._excess[window].max(axis=0), 0)
+        self._enveloped_end = max(self._enveloped_end, stop)
 
     def _bridged(self, before: int, after: int, time_s: float) -> Cover:
         """Between the two detections around a gap."""
@@ -159,14 +191,16 @@ class History:
         part = to_before_s / max(to_before_s + to_after_s, TIME_ERROR_S)
         first, second = self._rows[before], self._rows[after]
         values = first + part * (second - first)
+        margin = np.maximum((self._covered[before] - first[:4]) * _OUTWARDS, 0)
         way = np.hypot(*(second[:2] + second[2:4] - first[:2] - first[2:4])) / 2
         growth = BRIDGE_GROWTH_PER_S * min(to_before_s, to_after_s) * _size(values) + BRIDGE_BEND * way * 4 * part * (1 - part)
         scores = np.where((first[_POINT_SCORES] > 0) & (second[_POINT_SCORES] > 0), values[_POINT_SCORES], 0.0)
-        return Cover(_grown(values[:4], growth), "bridged", 0.0, values[_POINTS].reshape(_NAMES, 2), scores)
+        box = _outwards(values[:4], margin + growth)
+        return Cover(box, "bridged", 0.0, values[_POINTS].reshape(_NAMES, 2), scores)
 
     def _extended(self, end: int, time_s: float, reason: Reason) -> Cover:
         """Beyond an end of what was seen: where the face was and where it was heading, and all between."""
-        box = self._rows[end, :4]
+        box = self._covered[end]
         elapsed_s = time_s - self._times_s[end]
         size = _size(box)
         way = self._velocity(end) * np.sign(elapsed_s) * COAST_S * (1 - np.exp(-abs(elapsed_s) / COAST_S))
@@ -175,12 +209,12 @@ class History:
             way *= FURTHEST_COAST * size / length
         moved = box + np.tile(way, 2)
         both = np.concatenate((np.minimum(box[:2], moved[:2]), np.maximum(box[2:], moved[2:])))
-        grown = _grown(both, HOLD_GROWTH_PER_S * abs(elapsed_s) * size)
+        grown = _outwards(both, HOLD_GROWTH_PER_S * abs(elapsed_s) * size)
         return Cover(grown, reason, 0.0, np.zeros((_NAMES, 2)), np.zeros(_NAMES))
 
     def _velocity(self, end: int) -> NDArray[np.float64]:
         """(2,) pixels a second of the centre at a detection, from those around it; careful where they are few."""
-        window = self._window(end, 2 * MOTION_S)
+        window = self._window(end, MOTION_REACH_S)
         times_s = self._times_s[window] - self._times_s[end]
         if len(times_s) == 1:
             return np.zeros(2)
@@ -204,7 +238,7 @@ class History:
         return slice(first, stop)
 
 
-def _smooth(times_s: NDArray[np.float64], rows: NDArray[np.float64], raw: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fit(times_s: NDArray[np.float64], rows: NDArray[np.float64], raw: NDArray[np.float64]) -> NDArray[np.float64]:
     """The value at time 0 of a line fitted to each column with Gaussian weights: no lag, whatever the spacing in time.
 
     A keypoint that is absent in any of the rows stays as it is.
@@ -226,5 +260,5 @@ def _size(box: NDArray[np.float64]) -> float:
     return float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
 
 
-def _grown(box: NDArray[np.float64], by: float) -> Sides:
-    return np.concatenate((box[:2] - by, box[2:4] + by))
+def _outwards(box: Sides, by: Sides | float) -> Sides:
+    return box + by * _OUTWARDS

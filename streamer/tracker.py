@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.faces import KEYPOINT_NAMES, Boxes, Faces, Keypoints, KeypointScores, Scores
 from streamer.association import Link, Motion, associate, centres_and_sizes
 from streamer.config import TrackerSettings
-from streamer.smoothing import SMOOTHING_REACH_S, TIME_ERROR_S, Cover, History, observations
+from streamer.smoothing import TIME_ERROR_S, Cover, History, observations
 
 LEAST_MEMORY_S = 0.5
 """A face that comes back within this time keeps its track, however short the look-ahead."""
@@ -171,7 +171,7 @@ class Tracker:
 
     def _forget(self) -> None:
         """Drops detections and tracks that can have no part in any frame to come."""
-        needed_s = (self._waiting[0].time_s if self._waiting else self._newest_s) - max(self._look_ahead_s, SMOOTHING_REACH_S)
+        needed_s = (self._waiting[0].time_s if self._waiting else self._newest_s) - self._look_ahead_s
         kept: list[_Track] = []
         for track in self._tracks:
             is_needed = track.history.last_time_s >= needed_s - TIME_ERROR_S

