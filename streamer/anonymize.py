@@ -1,0 +1,168 @@
+"""Works through a planned batch: one file after the other, each with its progress, its report and its outcome.
+
+BatchPlan -> run_video_job / run_image_jobs -> outputs, reports -> Outcome -> exit code
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from models.detectors import DETECTORS
+from models.weights import WeightsError, read_manifest, read_weights
+from streamer.batch import BatchPlan, Failure, PlannedVideo
+from streamer.config import AnonymizeSettings
+from streamer.errors import ExitCode, InternalError, Interrupted, OutputError, UsageError, VeilError
+from streamer.filters import open_filter
+from streamer.job import JobResult, StopRequest, VideoJob, run_video_job
+from streamer.messages import FrameReport
+from streamer.progress import ProgressView, clock, count_of
+from streamer.report import ReportWriter
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """How a batch went."""
+
+    done: list[Path] = field(default_factory=list)
+    """The outputs."""
+    damaged: list[Path] = field(default_factory=list)
+    """Those whose inputs were truncated or damaged."""
+    failures: list[Failure] = field(default_factory=list)
+    is_interrupted: bool = False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if self.is_interrupted:
+            return ExitCode.INTERRUPTED
+        codes = {failure.error.exit_code for failure in self.failures}
+        if not codes:
+            return ExitCode.DAMAGED if self.damaged else ExitCode.DONE
+        return codes.pop() if len(codes) == 1 and not self.done else ExitCode.PARTLY_FAILED
+
+
+def check_settings(settings: AnonymizeSettings) -> None:
+    """What the types alone cannot say, before any work.
+
+    Raises UsageError, and InternalError where weights are missing or damaged.
+    """
+    open_filter(settings.filter)
+    if settings.detector.name not in DETECTORS:
+        raise UsageError(f"detector.name: there is no detector {settings.detector.name!r}, choose one of {', '.join(DETECTORS)}")
+    try:
+        for name in read_manifest():
+            read_weights(name)
+    except WeightsError as error:
+        raise InternalError(str(error)) from None
+
+
+def anonymize(
+    plan: BatchPlan, settings: AnonymizeSettings, *, view: ProgressView, stop: StopRequest, log_level: str = "WARNING"
+) -> Outcome:
+    """Do all that is planned; a file that fails does not stop the others. `stop` ends the batch with the file at work undone."""
+    run = _BatchRun(plan, settings, view, stop, log_level)
+    try:
+        run.images()
+        for video in plan.videos:
+            run.video(video)
+    except Interrupted:
+        run.outcome.is_interrupted = True
+    return run.outcome
+
+
+class _BatchRun:
+    """What every file of a batch shares."""
+
+    def __init__(self, plan: BatchPlan, settings: AnonymizeSettings, view: ProgressView, stop: StopRequest, log_level: str) -> None:
+        self._plan, self._settings, self._view, self._stop, self._log_level = plan, settings, view, stop, log_level
+        self.outcome = Outcome(failures=list(plan.failures))
+
+    def video(self, video: PlannedVideo) -> None:
+        """Raises Interrupted; every other end is in the outcome."""
+        if self._stop.is_requested:
+            raise Interrupted
+        for warning in video.plan.warnings:
+            logger.warning("{}: {}", video.source, warning)
+        self._view.start_file(str(video.source), video.info.frames_estimated)
+        try:
+            result = self._make(video)
+        except Interrupted:
+            self._view.end_file(None)
+            raise
+        except VeilError as error:
+            self._fail(video.source, error)
+            return
+        self.outcome.done.append(video.output)
+        if result.is_damaged:
+            self.outcome.damaged.append(video.source)
+        self._view.end_file(_line_of_video(video, result))
+
+    def _make(self, video: PlannedVideo) -> JobResult:
+        """The output and, if it is wanted, the report."""
+        _make_folder(video.output.parent)
+        job = VideoJob(source=video.source, output=video.output, plan=video.plan)
+        if not self._settings.report:
+            return run_video_job(job, self._settings, on_frame=self._view.frame, stop=self._stop, log_level=self._log_level)
+        with contextlib.closing(ReportWriter(video.output, self._settings)) as report:
+
+            def on_frame(frame: FrameReport) -> None:
+                self._view.frame(frame)
+                report.frame(frame)
+
+            result = run_video_job(job, self._settings, on_frame=on_frame, stop=self._stop, log_level=self._log_level)
+            report.finish(source=video.source, output=video.output, facts=_facts_of_video(video, result))
+        return result
+
+    def images(self) -> None:
+        pass
+
+    def _fail(self, source: Path, error: VeilError) -> None:
+        self.outcome.failures.append(Failure(source=str(source), error=error))
+        # The error of a single file is said by the command.
+        self._view.end_file(None if self._plan.is_single else f"failed: {error}")
+
+
+def _line_of_video(video: PlannedVideo, result: JobResult) -> str:
+    facts = [
+        f"{result.frames} frames",
+        f"{result.frames / max(result.wall_s, 1e-3):.1f} fps",
+        count_of(result.tracks, "face"),
+        clock(result.wall_s),
+    ]
+    if result.covered_whole:
+        facts.append(f"{count_of(result.covered_whole, 'frame')} covered whole")
+    if result.is_damaged:
+        facts.append("input damaged: what could be decoded was written")
+    return f"{video.output}: {', '.join(facts)}"
+
+
+def _facts_of_video(video: PlannedVideo, result: JobResult) -> dict[str, Any]:
+    layout = video.info.layout
+    return {
+        "kind": "video",
+        "picture": {"width": layout.width, "height": layout.height, "pixel_format": layout.pixel_format},
+        "encoder": {"name": video.plan.encoder, "options": video.plan.options, "container": video.plan.container},
+        "dropped": video.plan.dropped,
+        "notes": [note for note in result.notes if note not in video.plan.dropped],
+        "is_damaged": result.is_damaged,
+        "counts": {
+            "frames": result.frames,
+            "covered_faces": result.covered_faces,
+            "tracks": result.tracks,
+            "covered_whole": result.covered_whole,
+            "covers_by_reason": result.covers_by_reason,
+            "restarts": result.restarts,
+        },
+        "timings": {"wall_s": round(result.wall_s, 3), "cpu_s": {role: round(spent, 3) for role, spent in result.cpu_s.items()}},
+    }
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the folder cannot be made ({error.strerror})") from None

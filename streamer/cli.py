@@ -1,0 +1,114 @@
+"""The command `veil`: one subcommand a row, its module imported only when it is run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NamedTuple, NoReturn
+
+from rich.console import Console
+
+from streamer.errors import ExitCode, VeilError
+from streamer.telemetry import configure_logging
+
+
+class Subcommand(NamedTuple):
+    """A row of the table: `module` offers `add_arguments(parser)` and `run(arguments) -> exit code`."""
+
+    name: str
+    module: str
+    summary: str
+
+
+SUBCOMMANDS: tuple[Subcommand, ...] = (
+    Subcommand("anonymize", "streamer.commands.anonymize", "hide every face in videos and photos"),
+    Subcommand("demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both"),
+    Subcommand("doctor", "streamer.commands.doctor", "say what this machine has and whether Veil works on it"),
+)
+
+EXIT_CODES: dict[ExitCode, str] = {
+    ExitCode.DONE: "all done",
+    ExitCode.INTERNAL: "a process of Veil failed; please report it",
+    ExitCode.USAGE: "wrong arguments or settings, outputs that exist or collide; nothing was started",
+    ExitCode.INPUT: "no input could be read: missing, unreadable, not media",
+    ExitCode.PARTLY_FAILED: "some files of a batch are done, others failed",
+    ExitCode.OUTPUT: "an output could not be written: folder not writable, disk full, encoder missing",
+    ExitCode.DAMAGED: "all done, but an input was truncated or damaged; what could be decoded was written",
+    ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
+}
+"""What each exit code tells the user; the help and the README show this table."""
+
+EXAMPLES = """\
+examples:
+  veil anonymize clip.mp4                  writes clip_anonymized.mp4 beside it
+  veil anonymize footage/                  mirrors the folder to footage_anonymized/
+  veil anonymize 'trip/**/*.jpg' -o safe/  every photo that matches, into safe/
+  veil demo                                shows what Veil does, on a clip it makes itself
+  veil doctor                              says what this machine has
+"""
+
+
+def exit_codes_text() -> str:
+    """The table of exit codes for the end of a help text."""
+    return "\n".join(["exit codes:", *(f"  {code.value:<4} {meaning}" for code, meaning in EXIT_CODES.items())])
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=32)
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser that answers a wrong argument with one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of `veil`; only the module of the subcommand named `only` is imported, all of them where it is None."""
+    parser = OneLineParser(
+        prog="veil",
+        description="Hides every face in videos and photos.",
+        epilog=f"{EXAMPLES}\n{exit_codes_text()}",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"veil {version('veilstream')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    for row in SUBCOMMANDS:
+        subparser = commands.add_parser(
+            row.name,
+            help=row.summary,
+            description=f"{row.summary[0].upper()}{row.summary[1:]}.",
+            formatter_class=_formatter,
+            allow_abbrev=False,
+        )
+        if only is None or only == row.name:
+            module = importlib.import_module(row.module)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+def log_level(verbosity: int) -> str:
+    """-q, nothing, -v, -vv: what the log shows."""
+    return {-1: "ERROR", 0: "WARNING", 1: "INFO"}.get(verbosity, "DEBUG")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of `veil`: runs a subcommand and exits with its code; an error of the user's is one line on stderr."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = build_parser(next((word for word in words if not word.startswith("-")), ""))
+    parsed = parser.parse_args(words)
+    configure_logging("veil", log_level(getattr(parsed, "verbosity", 0)))
+    try:
+        code = parsed.run(parsed)
+    except VeilError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"veil {parsed.command}: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    sys.exit(int(code))

@@ -1,0 +1,80 @@
+"""`veil anonymize`: hide every face in videos and photos."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from streamer.anonymize import Outcome, anonymize, check_settings
+from streamer.batch import BatchPlan, plan_batch
+from streamer.cli import exit_codes_text, log_level
+from streamer.commands.options import add_options, settings_from
+from streamer.commands.stopping import stop_on_signals
+from streamer.errors import ExitCode
+from streamer.progress import count_of, show_progress
+
+_EXAMPLES = """\
+examples:
+  veil anonymize clip.mp4                            clip_anonymized.mp4 beside it
+  veil anonymize clip.mp4 -o safe.mkv                another name and container
+  veil anonymize footage/ -o safe/                   a folder with all below it, mirrored
+  veil anonymize *.jpg talk.mov -o safe/             photos and a video
+  veil anonymize clip.mp4 --filter pixelate --cells 6
+  veil anonymize crowd.mp4 --detector-size full --threshold 0.2 --report
+
+A second run over a folder does only what is missing. Outputs of Veil are never taken as inputs.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "veil anonymize INPUT... [-o OUTPUT] [options]"
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="file, folder (with all below it) or pattern such as 'trip/**/*.mp4'"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUTPUT",
+        help="a file name for a single file, otherwise a folder that mirrors the inputs (default: beside each, as NAME_anonymized)",
+    )
+    add_options(parser)
+    group = parser.add_argument_group("what is said")
+    group.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, default=0, help="nothing but errors")
+    group.add_argument("-v", "--verbose", dest="verbosity", action="count", help="more; -vv for everything")
+    parser.epilog = f"{_EXAMPLES}\n{exit_codes_text()}"
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    settings = settings_from(arguments)
+    check_settings(settings)
+    plan = plan_batch(arguments.inputs, arguments.output, settings)
+    if plan.is_single and plan.failures:
+        raise plan.failures[0].error
+    files, frames = len(plan.videos) + len(plan.images), plan.frames_estimated
+    with stop_on_signals() as stop, show_progress(files=files, frames_estimated=frames, is_quiet=arguments.verbosity < 0) as view:
+        outcome = anonymize(plan, settings, view=view, stop=stop, log_level=log_level(arguments.verbosity))
+    if plan.is_single and outcome.failures:
+        raise outcome.failures[0].error
+    _summarize(plan, outcome, arguments.verbosity)
+    return outcome.exit_code
+
+
+def _summarize(plan: BatchPlan, outcome: Outcome, verbosity: int) -> None:
+    """What was left out and what failed, one line each, and the totals of a batch; quiet says only what failed."""
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if verbosity > 0:
+        for skipped in plan.skipped:
+            console.print(f"skipped {skipped.source}: {skipped.reason}")
+    if outcome.is_interrupted:
+        console.print("interrupted; the file at work was not written")
+    for failure in outcome.failures:
+        console.print(f"failed: {failure.error}")
+    if verbosity >= 0 and not plan.is_single:
+        counts: list[tuple[str, Sequence[object]]] = [
+            ("done", outcome.done),
+            ("skipped (done before, or made by Veil)", plan.skipped),
+            ("failed", outcome.failures),
+        ]
+        console.print(", ".join(f"{count_of(len(items), 'file')} {what}" for what, items in counts if items or what == "done"))

@@ -1,0 +1,110 @@
+"""Makes the clip of the demo: people who do not exist walk about a painted place, with sound; and shows two clips side by side.
+
+demo_faces -> figures -> scenes -> pictures + melody -> clip;  clip, anonymized clip -> contact sheet
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from streamer.demo_figures import draw_figure, load_figures
+from streamer.demo_scenes import SCENES, Scene, paint_backdrop
+from streamer.demo_sound import melody
+from streamer.errors import InputError
+
+Picture = NDArray[np.uint8]  # (height, width, 3): R G B
+
+SAMPLE_RATE = 48_000
+_SHEET_GAP_PX = 6
+_SHEET_LABEL_PX = 28
+
+
+def make_demo_clip(path: Path, *, size: tuple[int, int] = (1280, 720), duration_s: float = 12.0, rate: int = 25) -> None:
+    """Write an MP4 (H.264, AAC stereo) of SCENES, each as long as the others, with a hard cut between them.
+
+    size: width and height, even. The same arguments make the same pictures, on every machine.
+    """
+    frames = round(duration_s * rate)
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        video = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast", "threads": "2"})
+        video.width, video.height = size
+        video.pix_fmt = "yuv420p"
+        video.codec_context.time_base = Fraction(1, rate)
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
+        for number, picture in enumerate(_pictures(size, frames, rate)):
+            frame = VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        sound = av.AudioFrame.from_ndarray(melody(duration_s, SAMPLE_RATE), format="fltp", layout="stereo")
+        sound.rate, sound.pts, sound.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
+        container.mux(audio.encode(sound))
+        container.mux(audio.encode(None))
+
+
+def _pictures(size: tuple[int, int], frames: int, rate: int) -> Iterator[Picture]:
+    figures = load_figures({actor.face for scene in SCENES for actor in scene.actors})
+    each = -(-frames // len(SCENES))
+    for index, scene in enumerate(SCENES):
+        backdrop = paint_backdrop(scene.backdrop, size)
+        count = min(each, frames - index * each)
+        for number in range(count):
+            yield _compose(scene, backdrop, figures, size, part=number / each, time_s=number / rate)
+
+
+def _compose(
+    scene: Scene, backdrop: Picture, figures: dict[str, list[Picture]], size: tuple[int, int], *, part: float, time_s: float
+) -> Picture:
+    """One picture; the camera drifts slowly over the backdrop, which is wider than the picture."""
+    width, height = size
+    left = (backdrop.shape[1] - width) * part
+    shift = np.array([[1, 0, -left], [0, 1, 0]], np.float64)
+    picture: Picture = cv2.warpAffine(backdrop, shift, size, flags=cv2.INTER_LINEAR).astype(np.uint8)
+    # The larger a face, the nearer.
+    places = sorted(((actor.at(part, time_s), actor.face) for actor in scene.actors), key=lambda place: place[0][2])
+    for (x, y, face_width), face in places:
+        draw_figure(picture, figures[face], center=(x * width, y * height), width_px=face_width * width)
+    return picture
+
+
+def make_contact_sheet(before: Path, after: Path, sheet: Path, *, columns: int = 6, tile_width_px: int = 320) -> None:
+    """Pictures of both clips at the same moments, one above the other, as a PNG or JPEG.
+
+    Raises InputError where a clip has no pictures.
+    """
+    rows = [_tiles(clip, columns, tile_width_px) for clip in (before, after)]
+    height = rows[0][0].shape[0]
+    row_height = height + _SHEET_LABEL_PX
+    canvas = np.full((2 * row_height + _SHEET_GAP_PX, columns * (tile_width_px + _SHEET_GAP_PX) + _SHEET_GAP_PX, 3), 24, np.uint8)
+    for row, (tiles, label) in enumerate(zip(rows, ("before", "after"), strict=True)):
+        top = row * row_height
+        cv2.putText(canvas, label, (_SHEET_GAP_PX, top + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (230, 230, 230), 1, cv2.LINE_AA)
+        for column, tile in enumerate(tiles):
+            left = _SHEET_GAP_PX + column * (tile_width_px + _SHEET_GAP_PX)
+            canvas[top + _SHEET_LABEL_PX : top + row_height, left : left + tile_width_px] = tile
+    cv2.imwrite(str(sheet), cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+def _tiles(clip: Path, columns: int, width_px: int) -> Sequence[Picture]:
+    """Pictures from the middles of equal parts of the clip."""
+    with av.open(str(clip)) as container:
+        count = sum(1 for _ in container.decode(video=0))
+    if not count:
+        raise InputError(f"{clip}: has no pictures")
+    wanted = {int((column + 0.5) * count / columns) for column in range(columns)}
+    tiles: list[Picture] = []
+    with av.open(str(clip)) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number in wanted:
+                height_px = round(frame.height * width_px / frame.width)
+                picture = frame.to_ndarray(format="rgb24")
+                tiles.append(cv2.resize(picture, (width_px, height_px), interpolation=cv2.INTER_AREA).astype(np.uint8))
+    return tiles
