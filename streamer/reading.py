@@ -20,7 +20,7 @@ from streamer.messages import AudioPacket, StreamOpened
 from streamer.pictures import Plane
 from streamer.probe import MediaInfo, open_input, probe
 from streamer.timeline import Epochs, Timeline
-from streamer.tracks import track_parameters
+from streamer.tracks import has_adts_headers, track_parameters, without_adts_header
 
 Packet: TypeAlias = "av.packet.Packet[av.stream.Stream]"
 
@@ -232,7 +232,7 @@ class VideoReader:
             duration=duration,
             time_base=_pair(_base(packet)),
             is_keyframe=packet.is_keyframe,
-            data=bytes(packet),
+            data=without_adts_header(bytes(packet)) if has_adts_headers(packet.stream) else bytes(packet),
         )
 
     def _is_hidden(self, packet: Packet) -> bool:

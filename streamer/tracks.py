@@ -55,6 +55,22 @@ def _copy_of(template: av.stream.Stream, output: av.container.OutputContainer) -
     return copy
 
 
+def without_adts_header(packet: bytes) -> bytes:
+    """An AAC packet as containers with track parameters want it; MPEG streams put a header before each.
+
+    The parameters that `track_parameters` makes of such a stream are already those without headers.
+    """
+    if len(packet) < 7 or packet[0] != 0xFF or packet[1] & 0xF6 != 0xF0:
+        return packet
+    has_checksum = packet[1] & 1 == 0
+    return packet[9 if has_checksum else 7 :]
+
+
+def has_adts_headers(stream: av.stream.Stream) -> bool:
+    context = stream.codec_context
+    return context is not None and context.name == "aac" and not context.extradata
+
+
 def obstacle(path: Path, index: int, muxer: str) -> str:
     """Why the format of `muxer` cannot hold this track; empty where it can. Found out by trying."""
     try:
