@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import av.audio
@@ -88,7 +88,7 @@ def write_clip(path: Path, clip: Clip | None = None) -> Path:
             stream.set_display_rotation(clip.turn[0], hflip=clip.turn[1], vflip=clip.turn[2])
         sounds = [_add_sound(output, sound) for sound in clip.sounds]
         if clip.chapters:
-            output.set_chapters(list(clip.chapters))
+            output.set_chapters(cast(Any, list(clip.chapters)))
         _write_sounds(output, sounds, _seconds(clip))
         _write_pictures(output, stream, clip)
     return path

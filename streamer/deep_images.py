@@ -1,0 +1,78 @@
+"""PNG and TIFF files with 16 bits a sample, which Pillow cannot write."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_PNG_HEAD_BYTES = 8 + 25
+"""Signature and header chunk; further chunks may follow."""
+
+
+def deep_png(pixels: NDArray[np.uint16], profile: bytes | None, software: str) -> bytes:
+    """OpenCV's PNG with the chunks that it cannot write: ICC profile and Software.
+
+    pixels: (height, width, channels), uint16: grey, grey and alpha, RGB, or RGB and alpha. Raises OSError where the encoder fails.
+    """
+    bgr = {1: None, 3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    if pixels.shape[2] == 2:
+        pixels = np.concatenate((np.repeat(pixels[:, :, :1], 3, axis=2), pixels[:, :, 1:]), axis=2)
+    code = bgr[pixels.shape[2]]
+    done, encoded = cv2.imencode(".png", pixels if code is None else cv2.cvtColor(pixels, code))
+    if not done:
+        raise OSError("the PNG encoder failed")
+    data = encoded.tobytes()
+    chunks = _chunk(b"tEXt", b"Software\0" + software.encode("ascii"))
+    if profile is not None:
+        chunks = _chunk(b"iCCP", b"ICC\0\0" + zlib.compress(profile)) + chunks
+    return data[:_PNG_HEAD_BYTES] + chunks + data[_PNG_HEAD_BYTES:]
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def deep_tiff(pixels: NDArray[np.uint16], profile: bytes | None, resolution: tuple[float, float] | None, software: str) -> bytes:
+    """A TIFF of one deflated strip with 16 bits a sample, which neither Pillow nor OpenCV writes with a profile.
+
+    Tag numbers and types are those of TIFF 6.0: 3 = 16 bits, 4 = 32 bits, 5 = a fraction, 2 = text, 7 = bytes.
+    """
+    height, width, channels = pixels.shape
+    strip = zlib.compress(np.ascontiguousarray(pixels, "<u2").tobytes())
+    has_alpha = channels in (2, 4)
+    entries: list[tuple[int, int, int, bytes]] = [
+        (256, 4, 1, struct.pack("<I", width)),
+        (257, 4, 1, struct.pack("<I", height)),
+        (258, 3, channels, struct.pack(f"<{channels}H", *[16] * channels)),
+        (259, 3, 1, struct.pack("<H", 8)),
+        (262, 3, 1, struct.pack("<H", 2 if channels >= 3 else 1)),
+        (273, 4, 1, struct.pack("<I", 8)),
+        (277, 3, 1, struct.pack("<H", channels)),
+        (278, 4, 1, struct.pack("<I", height)),
+        (279, 4, 1, struct.pack("<I", len(strip))),
+    ]
+    if resolution is not None:
+        entries += [(282 + i, 5, 1, struct.pack("<II", round(resolution[i] * 100), 100)) for i in (0, 1)]
+        entries.append((296, 3, 1, struct.pack("<H", 2)))
+    text = software.encode("ascii") + b"\0"
+    entries.append((305, 2, len(text), text))
+    if has_alpha:
+        entries.append((338, 3, 1, struct.pack("<H", 2)))
+    if profile is not None:
+        entries.append((34675, 7, len(profile), profile))
+    strip += bytes(len(strip) % 2)
+    directory_at = 8 + len(strip)
+    values_at = directory_at + 2 + 12 * len(entries) + 4
+    directory, values = struct.pack("<H", len(entries)), b""
+    for tag, kind, count, value in sorted(entries):
+        directory += struct.pack("<HHI", tag, kind, count)
+        if len(value) <= 4:
+            directory += value.ljust(4, b"\0")
+        else:
+            directory += struct.pack("<I", values_at + len(values))
+            values += value + bytes(len(value) % 2)
+    return b"II*\0" + struct.pack("<I", directory_at) + strip + directory + bytes(4) + values
