@@ -1,0 +1,67 @@
+"""What a job may use of the machine: detector processes, and memory for pictures in flight."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+from streamer.config import DetectorSettings
+from streamer.errors import UsageError
+from streamer.messages import StreamOpened
+from streamer.rings import slot_bytes
+
+_SAFE_SLOTS = 6
+"""Enough for an encoder that takes frames in bursts."""
+_FEWEST_SAFE_SLOTS = 2
+_USUAL_RATE = 30.0
+"""Frames a second where the container does not say."""
+_RATE_HEADROOM = 1.25
+"""Where the rate varies, frames can come closer together than on average."""
+_MEBIBYTE = 1 << 20
+
+
+def detector_processes(settings: DetectorSettings) -> int:
+    """As many as were asked for, else one for each core that this process may use."""
+    return settings.processes or len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RingPlan:
+    """Slots of the rings of one stream."""
+
+    raw_slots: int
+    safe_slots: int
+    window_frames: int
+    """Most frames that may wait for the look-ahead behind them; always less than `raw_slots`, or nothing would move."""
+    look_ahead_s: float | None
+    """What is left of the look-ahead where the memory does not hold all of it, else None."""
+
+
+def plan_rings(opened: StreamOpened, *, look_ahead_s: float, detectors: int, ring_mebibytes: int) -> RingPlan:
+    """Slots for the look-ahead, for a frame at every detector, and for as many that wait for one or came back early.
+
+    Raises UsageError where not even the least fits into the memory.
+    """
+    numerator, denominator = opened.average_rate
+    rate = numerator / denominator if numerator and denominator else _USUAL_RATE
+    window = math.ceil(look_ahead_s * rate * _RATE_HEADROOM) + 2
+    at_work = detectors * 3 + 2
+    affordable = ring_mebibytes * _MEBIBYTE // slot_bytes(opened.layout)
+    if window + at_work + _SAFE_SLOTS <= affordable:
+        return RingPlan(raw_slots=window + at_work, safe_slots=_SAFE_SLOTS, window_frames=window, look_ahead_s=None)
+    least_at_work = detectors + 2
+    left = affordable - least_at_work - _FEWEST_SAFE_SLOTS
+    if left < 1:
+        needed = (least_at_work + _FEWEST_SAFE_SLOTS + 1) * slot_bytes(opened.layout)
+        raise UsageError(
+            f"ring_mebibytes: pictures of {opened.layout.width}x{opened.layout.height} with {detectors} detector processes need at "
+            f"least {math.ceil(needed / _MEBIBYTE)}, is {ring_mebibytes}"
+        )
+    shorter = min(window, left)
+    return RingPlan(
+        raw_slots=shorter + least_at_work,
+        safe_slots=_FEWEST_SAFE_SLOTS,
+        window_frames=shorter,
+        look_ahead_s=min(look_ahead_s, shorter / rate) if shorter < window else None,
+    )

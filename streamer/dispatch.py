@@ -1,0 +1,82 @@
+"""Handing out work by credit: who holds which job, what happens to it when its holder dies."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+MOST_DEATHS = 3
+"""A job that was in the hands of so many processes when they died is not tried again."""
+
+
+class Work(NamedTuple):
+    """A job: its number, by which it is known and ordered, and the message that hands it out."""
+
+    number: int
+    payload: bytes
+
+
+@dataclass
+class CreditDispatcher:
+    """Gives each idle process the lowest-numbered waiting job; a process holds one job at a time.
+
+    So that exactly the job in flight is known when a process dies: it goes to the front of the queue, until it has been the end
+    of MOST_DEATHS processes.
+    """
+
+    _waiting: list[Work] = field(default_factory=list)
+    _idle: dict[str, None] = field(default_factory=dict)  # in the order of becoming idle
+    _held: dict[str, Work] = field(default_factory=dict)
+    _deaths: dict[int, int] = field(default_factory=dict)
+
+    def submit(self, number: int, payload: bytes) -> None:
+        """number: names the job; no two at the same time have the same."""
+        heapq.heappush(self._waiting, Work(number, payload))
+
+    def add_idle(self, process: str) -> None:
+        """The process can take a job."""
+        self._idle[process] = None
+
+    def finish(self, process: str, number: int) -> None:
+        """The process has answered this job and can take another. Raises ValueError if it does not hold it."""
+        held = self._held.get(process)
+        if held is None or held.number != number:
+            raise ValueError(f"{process} answers job {number} but holds {None if held is None else held.number}")
+        del self._held[process]
+        self._deaths.pop(number, None)
+        self._idle[process] = None
+
+    def assign(self) -> list[tuple[str, bytes]]:
+        """(process, payload) of every job that can be handed out now; from then on the process holds it."""
+        assigned = []
+        while self._waiting and self._idle:
+            process = next(iter(self._idle))
+            del self._idle[process]
+            job = heapq.heappop(self._waiting)
+            self._held[process] = job
+            assigned.append((process, job.payload))
+        return assigned
+
+    def bury(self, process: str) -> Work | None:
+        """The process is dead; its job waits again. Returns the job instead if it has had its last try."""
+        self._idle.pop(process, None)
+        held = self._held.pop(process, None)
+        if held is None:
+            return None
+        self._deaths[held.number] = self._deaths.get(held.number, 0) + 1
+        if self._deaths[held.number] >= MOST_DEATHS:
+            del self._deaths[held.number]
+            return held
+        heapq.heappush(self._waiting, held)
+        return None
+
+    @property
+    def wanted(self) -> int:
+        """How many more jobs could be handed out at once."""
+        return len(self._idle) - len(self._waiting)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self._waiting and not self._held

@@ -1,0 +1,294 @@
+"""The parent's hold on its children: starts them, hears them, notices when one dies or hangs, and leaves none behind.
+
+What the messages mean is not decided here but in `job.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import zmq
+from loguru import logger
+
+from streamer.channel import Decoder, Hub, encode
+from streamer.errors import ExitCode, InputError, InternalError, OutputError, UsageError, VeilError
+from streamer.heartbeat import CELLS, HeartbeatPage
+from streamer.messages import Failed, Hello, Message, Ready, Stop
+from streamer.pipeline import EVERY_CHILD_WRITES, ProcessRow
+from streamer.rings import RingMemory
+
+_LOOK_S = 0.25
+"""How often heartbeats are looked at."""
+_ASLEEP_S = 2.0
+"""Not having looked for so long means that this process was stopped itself, most likely all of them: nobody is to blame."""
+_THREAD_BOUNDS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
+"""Processes are what uses the cores; threads that libraries start beside them would only fight."""
+
+
+class StopRequest:
+    """Asks a running job to end early; may be set from a signal handler."""
+
+    def __init__(self) -> None:
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.is_requested = False
+
+    def request(self) -> None:
+        self.is_requested = True
+        os.eventfd_write(self._event, 1)
+
+    def fileno(self) -> int:
+        """Readable once the request was made."""
+        return self._event
+
+    def __del__(self) -> None:
+        os.close(self._event)
+
+
+@dataclass(eq=False, kw_only=True)
+class Child:
+    """A running process."""
+
+    row: ProcessRow
+    name: str
+    popen: subprocess.Popen[bytes]
+    pidfd: int
+    cell: int
+    decoder: Decoder
+    hang_limit_s: float
+    """Silence after which it is killed, once it is ready."""
+    is_connected: bool = False
+    is_ready: bool = False
+    backlog: list[bytes] = field(default_factory=list)
+    """What was sent to it before it was connected."""
+    failure: Failed | None = None
+    hung_s: float | None = None
+
+    def kill(self) -> None:
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)  # Popen.kill could reap it, and lose its CPU time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """A child said something; `payload` is the message as it came."""
+
+    child: Child
+    message: Message
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Died:
+    """A child is gone. error: why, to raise if that ends the job."""
+
+    child: Child
+    error: VeilError
+    is_final: bool
+    """It said that another one in its place would fail in the same way."""
+
+
+class Supervisor:
+    """Children, their sockets, their signs of life; a context manager that leaves no process, socket or directory behind.
+
+    stop: wakes `wait` when it is requested. Start children only from the thread that stays to the end: they die with it.
+    """
+
+    def __init__(self, *, rings: Mapping[str, RingMemory], stop: StopRequest, log_level: str = "WARNING") -> None:
+        self._rings = rings
+        self._log_level = log_level
+        self._children: dict[bytes, Child] = {}
+        self._serials = itertools.count(1)
+        self._cells = deque(range(CELLS))
+        self._deaths: dict[str, deque[float]] = {}
+        self._heartbeats = HeartbeatPage()
+        self._hub = Hub()
+        self._poller = zmq.Poller()
+        self._poller.register(self._hub.socket, zmq.POLLIN)
+        self._stop = stop
+        self._poller.register(stop.fileno(), zmq.POLLIN)
+        self._looked_s = self._awake_since_s = time.monotonic()
+        self._own_cpu_at_start_s = _cpu_s(resource.getrusage(resource.RUSAGE_SELF))
+        self._children_cpu_s: dict[str, float] = {}
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._kill_all()
+        self._hub.close()
+        self._heartbeats.close()
+
+    def start(self, row: ProcessRow, opening: Sequence[Message]) -> Child:
+        """Start a process of this row; it gets the opening messages first, the set-up leading."""
+        name = f"{row.role}-{next(self._serials)}"
+        cell = self._cells.popleft()
+        self._heartbeats.reset(cell)
+        descriptors = {ring: self._rings[ring].descriptor(access) for ring, access in row.rings.items()}
+        command = [sys.executable, "-P", "-m", "streamer.process", "--role", row.role, "--worker", row.worker, "--name", name]
+        command += ["--endpoint", self._hub.endpoint, "--parent", str(os.getpid()), "--log-level", self._log_level]
+        command += ["--heartbeat", f"{self._heartbeats.descriptor}:{cell}"]
+        command += [part for ring, descriptor in descriptors.items() for part in ("--ring", f"{ring}={descriptor}")]
+        popen = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **_THREAD_BOUNDS},
+            pass_fds=(self._heartbeats.descriptor, *descriptors.values()),
+        )
+        child = Child(
+            row=row,
+            name=name,
+            popen=popen,
+            pidfd=os.pidfd_open(popen.pid),
+            cell=cell,
+            decoder=Decoder((*row.writes, *EVERY_CHILD_WRITES)),
+            hang_limit_s=row.hang_limit_s,
+            backlog=[encode(message) for message in opening],
+        )
+        self._children[name.encode()] = child
+        self._poller.register(child.pidfd, zmq.POLLIN)
+        logger.bind(child=name, pid=popen.pid).debug("started")
+        return child
+
+    def children(self, role: str) -> list[Child]:
+        """The living processes of a role."""
+        return [child for child in self._children.values() if child.row.role == role]
+
+    def send_to(self, name: str, payload: bytes) -> None:
+        """`send` by the name of the child."""
+        self.send(self._children[name.encode()], payload)
+
+    def send(self, child: Child, payload: bytes) -> None:
+        """Send an encoded message; kept until the child is connected. A child that is dead will be noticed as such."""
+        if child.is_connected:
+            self._hub.send(child.name.encode(), payload)
+        else:
+            child.backlog.append(payload)
+
+    def allow_restart(self, died: Died) -> None:
+        """Count the death of a process that another one can replace. Raises the error to report where it ends the job."""
+        row = died.child.row
+        limit = row.restart_limit
+        if limit is None or died.is_final:
+            raise died.error
+        deaths = self._deaths.setdefault(row.role, deque())
+        now_s = time.monotonic()
+        deaths.append(now_s)
+        while now_s - deaths[0] > limit.within_s:
+            deaths.popleft()
+        if len(deaths) > limit.restarts:
+            raise InternalError(
+                f"the {row.role} processes died more than {limit.restarts} times within {limit.within_s:.0f} s; "
+                f"the last time: {died.error}"
+            )
+        logger.bind(child=died.child.name).warning("{}; another one takes its place", died.error)
+
+    def wait(self) -> Iterator[Received | Died]:
+        """Sleep until something happens, for a moment at most, and tell all that has happened; what children said comes first."""
+        ready = {source for source, _ in self._poller.poll(round(_LOOK_S * 1000))}
+        if self._stop.fileno() in ready:
+            self._poller.unregister(self._stop.fileno())  # it stays readable
+        if self._hub.socket in ready:
+            yield from self._receive()
+        for child in [child for child in self._children.values() if child.pidfd in ready]:
+            yield self._bury(child)
+        self._look_at_heartbeats()
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds by role of all children that have ended, and of this process since the start as `supervisor`."""
+        own_s = _cpu_s(resource.getrusage(resource.RUSAGE_SELF)) - self._own_cpu_at_start_s
+        return {**self._children_cpu_s, "supervisor": own_s}
+
+    def shut_down(self, grace_s: float) -> None:
+        """Say Stop to every child, give them this long to leave, then kill what is left."""
+        for child in list(self._children.values()):
+            if child.is_connected:
+                self._hub.send(child.name.encode(), encode(Stop()))
+            else:
+                child.kill()
+        deadline_s = time.monotonic() + grace_s
+        while self._children and time.monotonic() < deadline_s:
+            for _ in self.wait():
+                pass
+        self._kill_all()
+
+    def _receive(self) -> Iterator[Received]:
+        for identity, payload in self._hub.receive_all():
+            child = self._children.get(identity)
+            if child is None:
+                continue  # the last message of a child whose death was noticed first; its job is with another one
+            message = child.decoder.decode(payload)
+            match message:
+                case Hello():
+                    child.is_connected = True
+                    for waiting in child.backlog:
+                        self._hub.send(identity, waiting)
+                    child.backlog.clear()
+                case Failed():
+                    child.failure = message
+                    child.kill()
+                case Ready():
+                    child.is_ready = True
+                    yield Received(child=child, message=message, payload=payload)
+                case _:
+                    yield Received(child=child, message=message, payload=payload)
+
+    def _look_at_heartbeats(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s > _ASLEEP_S:
+            self._awake_since_s = now_s
+        self._looked_s = now_s
+        for child in self._children.values():
+            silent_s = now_s - max(self._heartbeats.last_s(child.cell), self._awake_since_s)
+            limit_s = child.hang_limit_s if child.is_ready else child.row.start_limit_s
+            if silent_s > limit_s and child.hung_s is None:
+                child.hung_s = silent_s
+                logger.bind(child=child.name, silent_s=round(silent_s, 1)).warning("hangs, is killed")
+                child.kill()
+
+    def _bury(self, child: Child) -> Died:
+        """Reap a child that has ended and forget it."""
+        _, status, usage = os.wait4(child.popen.pid, 0)
+        child.popen.returncode = os.waitstatus_to_exitcode(status)
+        self._children_cpu_s[child.row.role] = self._children_cpu_s.get(child.row.role, 0.0) + _cpu_s(usage)
+        self._poller.unregister(child.pidfd)
+        os.close(child.pidfd)
+        self._cells.append(child.cell)
+        del self._children[child.name.encode()]
+        logger.bind(child=child.name, exit=child.popen.returncode).debug("ended")
+        is_final = child.failure is not None and child.failure.is_final
+        return Died(child=child, error=_explain_death(child), is_final=is_final)
+
+    def _kill_all(self) -> None:
+        for child in self._children.values():
+            child.kill()
+        for child in list(self._children.values()):
+            select.select([child.pidfd], [], [])
+            self._bury(child)
+
+
+def _cpu_s(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
+
+
+def _explain_death(child: Child) -> VeilError:
+    """The error to raise where this death ends the job."""
+    if child.failure is not None:
+        kinds = {ExitCode.INPUT: InputError, ExitCode.OUTPUT: OutputError, ExitCode.USAGE: UsageError}
+        return kinds.get(ExitCode(child.failure.exit_code), InternalError)(child.failure.error)
+    if child.hung_s is not None:
+        return InternalError(f"the {child.row.role} process gave no sign of life for {child.hung_s:.0f} s and was stopped")
+    code = child.popen.returncode
+    if code < 0:
+        return InternalError(f"the {child.row.role} process was ended by {signal.Signals(-code).name}")
+    return InternalError(f"the {child.row.role} process ended unexpectedly with exit code {code}")

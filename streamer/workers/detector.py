@@ -1,0 +1,66 @@
+"""Finds the faces of one frame at a time; knows nothing of the frames before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from models.detectors import FaceDetector, open_detector
+from models.weights import WeightsError
+from streamer.config import DetectorSettings
+from streamer.errors import InternalError, UsageError
+from streamer.messages import DetectedFrame, DetectorSetup, FacesRecord, Message, RawFrame, StreamReady
+from streamer.pictures import PictureLayout, picture_render
+from streamer.rings import RingReader, SlotState
+from streamer.workers import RingHandles
+
+
+def detector_of(settings: DetectorSettings) -> FaceDetector:
+    """The detector of the settings; the processes are many, so each of them uses one thread.
+
+    Raises UsageError for an unknown name and InternalError where its weights cannot be used.
+    """
+    try:
+        return open_detector(settings.name, settings.size, settings.threshold, threads=1)
+    except ValueError as error:
+        raise UsageError(f"detector.name: {error}") from None
+    except WeightsError as error:
+        raise InternalError(str(error)) from None
+
+
+class DetectorWorker:
+    """Runs the detector of the settings on pictures of the raw ring, which it cannot write."""
+
+    _detector: FaceDetector
+    _layout: PictureLayout
+    _ring: RingReader
+
+    def __init__(self, rings: RingHandles) -> None:
+        self._handle = rings["raw"]
+
+    def open(self, settings: DetectorSettings) -> FaceDetector:
+        """The detector to run."""
+        return detector_of(settings)
+
+    def process(self, message: Message) -> Iterable[Message]:
+        match message:
+            case DetectorSetup():
+                self._detector = self.open(message.detector)
+            case StreamReady():
+                self._layout = message.opened.layout
+                self._ring = self._handle.reader(self._layout, message.raw_slots, SlotState.RAW)
+            case RawFrame():
+                yield DetectedFrame(frame=message, faces=self._detect(message))
+            case _:
+                pass
+
+    def close(self) -> None:
+        pass
+
+    def _detect(self, frame: RawFrame) -> FacesRecord | None:
+        """None for a damaged picture: whatever is found there may be wrong."""
+        if frame.is_corrupt:
+            return None
+        planes = self._ring.planes(frame)
+        size = (self._layout.width, self._layout.height)
+        faces = self._detector.detect(picture_render(planes, self._layout), size, is_thorough=frame.is_thorough)
+        return FacesRecord.pack(faces)

@@ -1,0 +1,92 @@
+"""Anonymizes one photo at a time, from file to file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import cv2
+import msgspec
+import numpy as np
+
+from models.detectors import FaceDetector, RgbImage, image_render
+from models.faces import Boxes
+from streamer.config import AnonymizeSettings, DetectorSettings
+from streamer.errors import ExitCode, OutputError, VeilError
+from streamer.hiding import Photo, PhotoHider
+from streamer.images import ImagePicture, read_image, write_image
+from streamer.messages import Cover, ImageDone, ImageSetup, ImageTask, Message
+from streamer.preview import REASON_COLORS
+from streamer.workers import RingHandles
+from streamer.workers.detector import detector_of
+
+
+class ImageWorker:
+    """Reads, detects with every pass, hides and writes; an image that cannot be done is an answer, not the end of the process."""
+
+    _settings: AnonymizeSettings
+    _detector: FaceDetector
+    _hider: PhotoHider
+
+    def __init__(self, rings: RingHandles) -> None:
+        pass
+
+    def open(self, settings: DetectorSettings) -> FaceDetector:
+        """The detector to run."""
+        return detector_of(settings)
+
+    def process(self, message: Message) -> Iterable[Message]:
+        match message:
+            case ImageSetup():
+                self._settings = message.settings
+                self._detector = self.open(message.settings.detector)
+                self._hider = PhotoHider(message.settings.filter)
+            case ImageTask():
+                yield self._do(message)
+            case _:
+                pass
+
+    def close(self) -> None:
+        pass
+
+    def _do(self, task: ImageTask) -> ImageDone:
+        done = ImageDone(
+            number=task.number, source=task.source, output=task.output, covers=[], notes=[], error=None, exit_code=ExitCode.DONE
+        )
+        try:
+            picture = read_image(Path(task.source), self._settings.keep_metadata)
+            safe, covers = self._anonymize(picture)
+            write_image(Path(task.temporary), safe)
+        except OutputError as error:
+            # The user knows the file by its final name.
+            said = str(error).replace(task.temporary, task.output)
+            return msgspec.structs.replace(done, error=said, exit_code=error.exit_code)
+        except VeilError as error:
+            return msgspec.structs.replace(done, error=str(error), exit_code=error.exit_code)
+        return msgspec.structs.replace(done, covers=covers, notes=[*picture.dropped, *picture.notes])
+
+    def _anonymize(self, picture: ImagePicture) -> tuple[ImagePicture, list[Cover]]:
+        shown = _eight_bits(picture)
+        faces = self._detector.detect(image_render(shown), (shown.shape[1], shown.shape[0]), is_thorough=True)
+        safe, failed = self._hider.hide_rgb(picture.rgb, faces.boxes)
+        reasons = ["fallback" if row in failed else "detected" for row in range(len(faces))]
+        if self._settings.preview_detections:
+            _draw(safe, faces.boxes, reasons)
+        rows = zip(faces.boxes.tolist(), reasons, faces.scores.tolist(), strict=True)
+        covers = [Cover(number, tuple(box), reason, score) for number, (box, reason, score) in enumerate(rows, start=1)]
+        return replace(picture, rgb=safe), covers
+
+
+def _eight_bits(picture: ImagePicture) -> RgbImage:
+    return cast("RgbImage", picture.rgb if picture.rgb.dtype == np.uint8 else (picture.rgb >> 8).astype(np.uint8))
+
+
+def _draw(photo: Photo, boxes: Boxes, reasons: Sequence[str]) -> None:
+    """A rectangle for every box, in the colour of its reason."""
+    white = int(np.iinfo(photo.dtype).max)
+    thickness = max(1, photo.shape[0] // 360)
+    for box, reason in zip(np.rint(boxes).astype(int).tolist(), reasons, strict=True):
+        color = [part * white for part in REASON_COLORS[reason]]
+        cv2.rectangle(photo, box[:2], box[2:], color, thickness)

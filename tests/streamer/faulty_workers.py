@@ -1,0 +1,123 @@
+"""Workers that the tests put into the table of processes: a detector for synthetic clips, and faults of every kind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from models.detectors import Render, Size
+from models.faces import Faces, no_faces
+from streamer.config import DetectorSettings
+from streamer.messages import AnonymizedFrame, DetectedFrame, Message, RawFrame
+from streamer.workers.anonymizer import AnonymizerWorker
+from streamer.workers.detector import DetectorWorker
+
+FAULTY_FRAME = 20
+MARKER = "VEIL_TEST_MARKER"
+"""Environment variable with the path of a file that exists once a fault has happened."""
+
+
+class BrightSquareDetector:
+    """Takes everything nearly white for one face."""
+
+    def detect(self, render: Render, frame_size: Size, *, is_thorough: bool = True) -> Faces:
+        picture = render((0, 0, *frame_size), frame_size)
+        rows, columns = np.nonzero(picture.min(axis=2) > 200)
+        if not len(rows):
+            return no_faces()
+        box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        return Faces(boxes=np.array([box], np.float32), scores=np.ones(1, np.float32))
+
+
+class SquareDetectorWorker(DetectorWorker):
+    def open(self, settings: DetectorSettings) -> BrightSquareDetector:
+        return BrightSquareDetector()
+
+
+def _first_time() -> bool:
+    try:
+        Path(os.environ[MARKER]).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+class DiesOnceDetectorWorker(SquareDetectorWorker):
+    """Killed with a frame in hand, as by the kernel when memory runs out."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        if isinstance(message, RawFrame) and message.number == FAULTY_FRAME and _first_time():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().process(message)
+
+
+class HangsOnceDetectorWorker(SquareDetectorWorker):
+    def process(self, message: Message) -> Iterable[Message]:
+        if isinstance(message, RawFrame) and message.number == FAULTY_FRAME and _first_time():
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return super().process(message)
+
+
+class PoisonedDetectorWorker(SquareDetectorWorker):
+    """One frame ends it each time, without a word."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        if isinstance(message, RawFrame) and message.number == FAULTY_FRAME:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().process(message)
+
+
+class RaisingDetectorWorker(SquareDetectorWorker):
+    """A defect on every frame."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        if isinstance(message, RawFrame):
+            raise RuntimeError("no frame can be worked on")
+        return super().process(message)
+
+
+class WrongGenerationAnonymizerWorker(AnonymizerWorker):
+    """Announces a frame as a use of the slot that is not the one in its header."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        for answer in super().process(message):
+            if isinstance(answer, AnonymizedFrame) and answer.number == FAULTY_FRAME:
+                header = self._safe._slots.headers[answer.slot]
+                header[2] -= 1
+            yield answer
+
+
+class WrongNumberAnonymizerWorker(AnonymizerWorker):
+    """Leaves another frame in the slot than it says."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        for answer in super().process(message):
+            if isinstance(answer, AnonymizedFrame) and answer.number == FAULTY_FRAME:
+                self._safe._slots.headers[answer.slot][1] += 1
+            yield answer
+
+
+class UnfinishedAnonymizerWorker(AnonymizerWorker):
+    """Says that a picture is safe before it is."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        for answer in super().process(message):
+            if isinstance(answer, AnonymizedFrame) and answer.number == FAULTY_FRAME:
+                self._safe._slots.headers[answer.slot][3] = 1
+            yield answer
+
+
+class ForgetfulDetectorWorker(SquareDetectorWorker):
+    """Answers with the number of another frame."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        for answer in super().process(message):
+            if isinstance(answer, DetectedFrame) and answer.frame.number == FAULTY_FRAME:
+                yield msgspec.structs.replace(answer, frame=msgspec.structs.replace(answer.frame, number=FAULTY_FRAME + 1))
+            else:
+                yield answer
