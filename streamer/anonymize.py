@@ -6,6 +6,7 @@ BatchPlan -> run_video_job / run_image_jobs -> outputs, reports -> Outcome -> ex
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from loguru import logger
 
 from models.detectors import DETECTORS
 from models.weights import WeightsError, read_manifest, read_weights
-from streamer.batch import BatchPlan, Failure, PlannedVideo
+from streamer.batch import BatchPlan, Failure, PlannedImage, PlannedVideo
 from streamer.config import AnonymizeSettings
 from streamer.errors import ExitCode, InternalError, Interrupted, OutputError, UsageError, VeilError
 from streamer.filters import open_filter
+from streamer.image_job import ImageJob, run_image_jobs
 from streamer.job import JobResult, StopRequest, VideoJob, run_video_job
-from streamer.messages import FrameReport
+from streamer.messages import FrameReport, ImageDone
 from streamer.progress import ProgressView, clock, count_of
 from streamer.report import ReportWriter
 
@@ -33,6 +35,7 @@ class Outcome:
     damaged: list[Path] = field(default_factory=list)
     """Those whose inputs were truncated or damaged."""
     failures: list[Failure] = field(default_factory=list)
+    is_any_done_before: bool = False
     is_interrupted: bool = False
 
     @property
@@ -42,7 +45,7 @@ class Outcome:
         codes = {failure.error.exit_code for failure in self.failures}
         if not codes:
             return ExitCode.DAMAGED if self.damaged else ExitCode.DONE
-        return codes.pop() if len(codes) == 1 and not self.done else ExitCode.PARTLY_FAILED
+        return codes.pop() if len(codes) == 1 and not self.done and not self.is_any_done_before else ExitCode.PARTLY_FAILED
 
 
 def check_settings(settings: AnonymizeSettings) -> None:
@@ -79,7 +82,7 @@ class _BatchRun:
 
     def __init__(self, plan: BatchPlan, settings: AnonymizeSettings, view: ProgressView, stop: StopRequest, log_level: str) -> None:
         self._plan, self._settings, self._view, self._stop, self._log_level = plan, settings, view, stop, log_level
-        self.outcome = Outcome(failures=list(plan.failures))
+        self.outcome = Outcome(failures=list(plan.failures), is_any_done_before=bool(plan.skipped))
 
     def video(self, video: PlannedVideo) -> None:
         """Raises Interrupted; every other end is in the outcome."""
@@ -118,7 +121,44 @@ class _BatchRun:
         return result
 
     def images(self) -> None:
-        pass
+        """All photos, several at a time. Raises Interrupted; every other end is in the outcome."""
+        open_images: dict[str, PlannedImage] = {}
+        for image in self._plan.images:
+            try:
+                _make_folder(image.output.parent)
+                open_images[str(image.source)] = image
+            except OutputError as error:
+                self._fail(image.source, error)
+
+        def on_done(done: ImageDone) -> None:
+            self._finish_image(open_images.pop(done.source), done)
+
+        jobs = [ImageJob(source=image.source, output=image.output) for image in open_images.values()]
+        try:
+            run_image_jobs(jobs, self._settings, on_done=on_done, stop=self._stop, log_level=self._log_level)
+        except Interrupted:
+            raise
+        except VeilError as error:
+            for image in open_images.values():
+                self._fail(image.source, error)
+
+    def _finish_image(self, image: PlannedImage, done: ImageDone) -> None:
+        self._view.start_file(str(image.source), 1)
+        if done.error is not None:
+            self._fail(image.source, VeilError(done.error, ExitCode(done.exit_code)))
+            return
+        frame = FrameReport(stream=0, number=0, pts=0, time_s=0.0, raw_slot=0, covers=done.covers, covered_whole=None)
+        self._view.frame(frame)
+        try:
+            if self._settings.report:
+                with contextlib.closing(ReportWriter(image.output, self._settings)) as report:
+                    report.frame(frame)
+                    report.finish(source=image.source, output=image.output, facts=_facts_of_image(done))
+        except OutputError as error:
+            self._fail(image.source, error)
+            return
+        self.outcome.done.append(image.output)
+        self._view.end_file(f"{image.output}: {count_of(len(done.covers), 'face')}")
 
     def _fail(self, source: Path, error: VeilError) -> None:
         self.outcome.failures.append(Failure(source=str(source), error=error))
@@ -159,6 +199,12 @@ def _facts_of_video(video: PlannedVideo, result: JobResult) -> dict[str, Any]:
         },
         "timings": {"wall_s": round(result.wall_s, 3), "cpu_s": {role: round(spent, 3) for role, spent in result.cpu_s.items()}},
     }
+
+
+def _facts_of_image(done: ImageDone) -> dict[str, Any]:
+    reasons = Counter(cover.reason for cover in done.covers)
+    counts = {"frames": 1, "covered_faces": len(done.covers), "covers_by_reason": dict(reasons)}
+    return {"kind": "image", "notes": done.notes, "counts": counts}
 
 
 def _make_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from streamer.config import AnonymizeSettings
 from streamer.encoders import OutputPlan, default_suffix, plan_output
 from streamer.errors import InputError, OutputError, UsageError, VeilError
+from streamer.images import is_made_by_veil
 from streamer.probe import MEDIA_SUFFIXES, MediaInfo, probe
 
 OWN_MARK = "_anonymized"
@@ -206,7 +207,7 @@ def _name_output(one: _Found, settings: AnonymizeSettings) -> PlannedVideo | Pla
     if _kind(one.source) == "image":
         if one.is_target_named and _kind(one.target) != "image":
             raise UsageError(f"{one.target}: a picture cannot be written as {one.target.suffix}; use the suffix of a picture")
-        return PlannedImage(source=one.source, output=one.target)
+        return None if is_made_by_veil(one.source) else PlannedImage(source=one.source, output=one.target)
     info = probe(one.source)
     if info.made_by_veil:
         return None

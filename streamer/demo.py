@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from streamer.demo_figures import draw_figure, load_figures
 from streamer.demo_scenes import SCENES, Scene, paint_backdrop
 from streamer.demo_sound import melody
-from streamer.errors import InputError
+from streamer.errors import InputError, OutputError
 
 Picture = NDArray[np.uint8]  # (height, width, 3): R G B
 
 SAMPLE_RATE = 48_000
+_SHEET_COLUMNS = 4
 _SHEET_GAP_PX = 6
 _SHEET_LABEL_PX = 28
 
@@ -75,31 +76,34 @@ def _compose(
     return picture
 
 
-def make_contact_sheet(before: Path, after: Path, sheet: Path, *, columns: int = 6, tile_width_px: int = 320) -> None:
+def make_contact_sheet(before: Path, after: Path, sheet: Path, *, moments: int = 8, tile_width_px: int = 400) -> None:
     """Pictures of both clips at the same moments, one above the other, as a PNG or JPEG.
 
     Raises InputError where a clip has no pictures.
     """
-    rows = [_tiles(clip, columns, tile_width_px) for clip in (before, after)]
-    height = rows[0][0].shape[0]
-    row_height = height + _SHEET_LABEL_PX
-    canvas = np.full((2 * row_height + _SHEET_GAP_PX, columns * (tile_width_px + _SHEET_GAP_PX) + _SHEET_GAP_PX, 3), 24, np.uint8)
-    for row, (tiles, label) in enumerate(zip(rows, ("before", "after"), strict=True)):
-        top = row * row_height
-        cv2.putText(canvas, label, (_SHEET_GAP_PX, top + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (230, 230, 230), 1, cv2.LINE_AA)
-        for column, tile in enumerate(tiles):
-            left = _SHEET_GAP_PX + column * (tile_width_px + _SHEET_GAP_PX)
-            canvas[top + _SHEET_LABEL_PX : top + row_height, left : left + tile_width_px] = tile
-    cv2.imwrite(str(sheet), cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    pairs = list(zip(_tiles(before, moments, tile_width_px), _tiles(after, moments, tile_width_px), strict=True))
+    tile_height_px = pairs[0][0].shape[0]
+    bands = []
+    for start in range(0, moments, _SHEET_COLUMNS):
+        for row, label in enumerate(("before", "after")):
+            band = np.full((_SHEET_LABEL_PX + tile_height_px, _SHEET_COLUMNS * (tile_width_px + _SHEET_GAP_PX), 3), 24, np.uint8)
+            cv2.putText(band, label, (_SHEET_GAP_PX, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (230, 230, 230), 1, cv2.LINE_AA)
+            for column, pair in enumerate(pairs[start : start + _SHEET_COLUMNS]):
+                left = column * (tile_width_px + _SHEET_GAP_PX)
+                band[_SHEET_LABEL_PX:, left : left + tile_width_px] = pair[row]
+            bands.append(band)
+    picture = cv2.cvtColor(np.vstack(bands), cv2.COLOR_RGB2BGR)
+    if not cv2.imwrite(str(sheet), picture, [cv2.IMWRITE_JPEG_QUALITY, 85] if sheet.suffix == ".jpg" else []):
+        raise OutputError(f"{sheet}: cannot be written")
 
 
-def _tiles(clip: Path, columns: int, width_px: int) -> Sequence[Picture]:
+def _tiles(clip: Path, moments: int, width_px: int) -> Sequence[Picture]:
     """Pictures from the middles of equal parts of the clip."""
     with av.open(str(clip)) as container:
         count = sum(1 for _ in container.decode(video=0))
     if not count:
         raise InputError(f"{clip}: has no pictures")
-    wanted = {int((column + 0.5) * count / columns) for column in range(columns)}
+    wanted = {int((moment + 0.5) * count / moments) for moment in range(moments)}
     tiles: list[Picture] = []
     with av.open(str(clip)) as container:
         for number, frame in enumerate(container.decode(video=0)):

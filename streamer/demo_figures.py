@@ -83,7 +83,7 @@ def _cut_out(portrait: Picture) -> NDArray[np.float32]:
     alone = (labels == labels[140, 128]).astype(np.float32)
     soft = cv2.GaussianBlur(alone, (0, 0), 1.5)
     large = cv2.resize(soft, (_PORTRAIT_PX, _PORTRAIT_PX), interpolation=cv2.INTER_LINEAR)
-    return large.astype(np.float32)
+    return np.asarray(large, np.float32)
 
 
 def _dress(portrait: Picture, alpha: NDArray[np.float32], coat: tuple[int, int, int]) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -26,22 +26,26 @@ class Tally:
 
     frames_estimated: int | None
     """None where the container does not say."""
-    started_s: float
     frames: int = 0
+    first_s: float = 0.0
+    """When the first frame was done; the start of the processes before it says nothing about the speed."""
     tracks: set[int] = field(default_factory=set)
 
-    def add(self, report: FrameReport) -> None:
+    def add(self, now_s: float, tracks: Iterable[int] = ()) -> None:
+        """One more frame is done."""
+        if not self.frames:
+            self.first_s = now_s
         self.frames += 1
-        self.tracks.update(cover.track for cover in report.covers)
+        self.tracks.update(tracks)
 
     def fps(self, now_s: float) -> float:
-        return self.frames / max(now_s - self.started_s, 1e-3)
+        """0 while there is nothing to measure."""
+        return (self.frames - 1) / (now_s - self.first_s) if self.frames > 1 and now_s > self.first_s else 0.0
 
     def left_s(self, now_s: float) -> float | None:
         """Seconds that the rest will take at the speed so far; None where nothing can be said."""
-        if not self.frames or self.frames_estimated is None:
-            return None
-        return max(self.frames_estimated - self.frames, 0) / self.fps(now_s)
+        fps = self.fps(now_s)
+        return None if self.frames_estimated is None or not fps else max(self.frames_estimated - self.frames, 0) / fps
 
     def text(self, now_s: float) -> str:
         """`120/300 frames, 24.1 fps, 3 faces, 0:07 left`."""
@@ -99,6 +103,10 @@ def show_progress(
             yield Bars(bars, files, frames_estimated)
 
 
+def _tracks(report: FrameReport) -> Iterable[int]:
+    return (cover.track for cover in report.covers)
+
+
 class Silence:
     """Shows nothing; satisfies ProgressView."""
 
@@ -121,11 +129,11 @@ class Lines:
     def start_file(self, name: str, frames_estimated: int | None) -> None:
         self._number += 1
         self._name, self._said_s = name, time.monotonic()
-        self._tally = Tally(frames_estimated=frames_estimated, started_s=self._said_s)
+        self._tally = Tally(frames_estimated=frames_estimated)
 
     def frame(self, report: FrameReport) -> None:
-        self._tally.add(report)
         now_s = time.monotonic()
+        self._tally.add(now_s, _tracks(report))
         if now_s - self._said_s >= LINE_EVERY_S:
             self._said_s = now_s
             self._print(f"{self._name}: {self._tally.text(now_s)}")
@@ -144,7 +152,7 @@ class Bars:
 
     def __init__(self, bars: Progress, files: int, frames_estimated: int | None) -> None:
         self._bars, self._files, self._done, self._drawn_s = bars, files, 0, 0.0
-        self._all = Tally(frames_estimated=frames_estimated, started_s=time.monotonic())
+        self._all = Tally(frames_estimated=frames_estimated)
         self._faces_before = 0
         self._total: TaskID | None = None
         if files > 1:
@@ -152,13 +160,14 @@ class Bars:
         self._file: TaskID | None = None
 
     def start_file(self, name: str, frames_estimated: int | None) -> None:
-        self._tally = Tally(frames_estimated=frames_estimated, started_s=time.monotonic())
+        self._tally = Tally(frames_estimated=frames_estimated)
         self._file = self._bars.add_task(escape(name), total=frames_estimated, facts="starting")
         self._draw(is_forced=True)
 
     def frame(self, report: FrameReport) -> None:
-        self._tally.add(report)
-        self._all.frames += 1
+        now_s = time.monotonic()
+        self._tally.add(now_s, _tracks(report))
+        self._all.add(now_s)
         self._draw()
 
     def end_file(self, line: str | None) -> None:
