@@ -23,21 +23,21 @@ MARGIN_S = 0.12
 """The margin for what sticks out of the smoothed box is the largest within this time, then the mean within this time."""
 MOTION_S = 0.15
 """Standard deviation in time of what tells the speed at the ends of a track."""
-MOTION_REACH_S = 0.3
+MOTION_REACH_S = 0.45
 """What lies further away in time tells nothing about the speed."""
 STEADY_S = 0.03
 """Detections closer together than this say little about speed: noise outweighs motion."""
 
-COAST_S = 0.3
+COAST_S = 0.8
 """A face out of sight goes on moving for about this long."""
-FURTHEST_COAST = 1.0
+FURTHEST_COAST = 1.5
 """Nor does it move further than this many face sizes."""
-HOLD_GROWTH_PER_S = 0.3
+HOLD_GROWTH_PER_S = 0.5
 """Growth of a held or reached-back box on every side, in face sizes a second."""
 BRIDGE_GROWTH_PER_S = 0.3
 """Growth of a bridged box on every side, in face sizes for each second to the nearer end of the gap."""
-BRIDGE_BEND = 0.1
-"""Growth of a bridged box in the middle of the gap, as a part of the way between its ends: faces do not move on straight lines."""
+FURTHEST_BEND = 0.5
+"""The curved way over a gap leaves the straight one by no more than this many face sizes."""
 
 _NAMES = len(KEYPOINT_NAMES)
 _POINTS = slice(4, 4 + 2 * _NAMES)
@@ -186,16 +186,20 @@ class History:
         self._enveloped_end = max(self._enveloped_end, stop)
 
     def _bridged(self, before: int, after: int, time_s: float) -> Cover:
-        """Between the two detections around a gap."""
+        """Between the two detections around a gap: on the straight way, on one that keeps its speed, and between."""
         to_before_s, to_after_s = time_s - self._times_s[before], self._times_s[after] - time_s
-        part = to_before_s / max(to_before_s + to_after_s, TIME_ERROR_S)
+        gap_s = max(to_before_s + to_after_s, TIME_ERROR_S)
+        part = to_before_s / gap_s
         first, second = self._rows[before], self._rows[after]
         values = first + part * (second - first)
+        size = _size(values)
+        # A cubic Hermite curve less its chord, for the centre.
+        chord = (second[:2] + second[2:4] - first[:2] - first[2:4]) / 2
+        turns = (1 - part) * (self._velocity(before) * gap_s - chord) - part * (self._velocity(after) * gap_s - chord)
+        bend = _shortened(part * (1 - part) * turns, FURTHEST_BEND * size)
         margin = np.maximum((self._covered[before] - first[:4]) * _OUTWARDS, 0)
-        way = np.hypot(*(second[:2] + second[2:4] - first[:2] - first[2:4])) / 2
-        growth = BRIDGE_GROWTH_PER_S * min(to_before_s, to_after_s) * _size(values) + BRIDGE_BEND * way * 4 * part * (1 - part)
+        box = _outwards(_swept(values[:4], bend), margin + BRIDGE_GROWTH_PER_S * min(to_before_s, to_after_s) * size)
         scores = np.where((first[_POINT_SCORES] > 0) & (second[_POINT_SCORES] > 0), values[_POINT_SCORES], 0.0)
-        box = _outwards(values[:4], margin + growth)
         return Cover(box, "bridged", 0.0, values[_POINTS].reshape(_NAMES, 2), scores)
 
     def _extended(self, end: int, time_s: float, reason: Reason) -> Cover:
@@ -203,13 +207,9 @@ class History:
         box = self._covered[end]
         elapsed_s = time_s - self._times_s[end]
         size = _size(box)
-        way = self._velocity(end) * np.sign(elapsed_s) * COAST_S * (1 - np.exp(-abs(elapsed_s) / COAST_S))
-        length = float(np.hypot(*way))
-        if length > FURTHEST_COAST * size:
-            way *= FURTHEST_COAST * size / length
-        moved = box + np.tile(way, 2)
-        both = np.concatenate((np.minimum(box[:2], moved[:2]), np.maximum(box[2:], moved[2:])))
-        grown = _outwards(both, HOLD_GROWTH_PER_S * abs(elapsed_s) * size)
+        coasted_s = np.sign(elapsed_s) * COAST_S * (1 - np.exp(-abs(elapsed_s) / COAST_S))
+        way = _shortened(self._velocity(end) * coasted_s, FURTHEST_COAST * size)
+        grown = _outwards(_swept(box, way), HOLD_GROWTH_PER_S * abs(elapsed_s) * size)
         return Cover(grown, reason, 0.0, np.zeros((_NAMES, 2)), np.zeros(_NAMES))
 
     def _velocity(self, end: int) -> NDArray[np.float64]:
@@ -258,6 +258,15 @@ def _fit(times_s: NDArray[np.float64], rows: NDArray[np.float64], raw: NDArray[n
 
 def _size(box: NDArray[np.float64]) -> float:
     return float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
+
+
+def _shortened(way: NDArray[np.float64], longest: float) -> NDArray[np.float64]:
+    return way * min(1.0, longest / max(float(np.hypot(way[0], way[1])), 1e-9))
+
+
+def _swept(box: Sides, way: NDArray[np.float64]) -> Sides:
+    """The box that holds a box at both ends of a way."""
+    return np.concatenate((box[:2] + np.minimum(way, 0), box[2:] + np.maximum(way, 0)))
 
 
 def _outwards(box: Sides, by: Sides | float) -> Sides:

@@ -151,6 +151,16 @@ def test_a_gap_of_almost_twice_the_look_ahead_leaves_no_hole() -> None:
     assert {reason for frame in tracked[11:33] for reason in frame.reasons} == {"held", "bridged", "reached_back"}
 
 
+def test_a_face_that_turns_around_in_a_gap_is_covered() -> None:
+    """The way over a gap bends as the speeds before and after it say."""
+
+    def box_at(number: int) -> Box:
+        return square(400 + 60 * np.cos((number - 21) / 9), 300, 60)
+
+    tracked = track([faces_at() if 17 <= n < 26 else faces_at(box_at(n)) for n in range(45)])
+    assert all(is_covered(frame, box_at(number)) for number, frame in enumerate(tracked[:43]))
+
+
 def test_two_faces_that_might_be_one_are_both_covered() -> None:
     lost, found = square(400, 300, 40), square(480, 300, 40)
     tracked = track([faces_at(lost)] * 5 + [no_faces()] * 7 + [faces_at(found)] * 5)
