@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -13,8 +13,9 @@ import msgspec
 
 from streamer.config import MetadataKind, VideoSettings
 from streamer.errors import OutputError, UsageError
+from streamer.hdr import encoder_parameters
 from streamer.pictures import PIXEL_FORMATS
-from streamer.probe import MADE_BY_VEIL, HdrMetadata, MediaInfo, Track
+from streamer.probe import MADE_BY_VEIL, MediaInfo
 from streamer.tracks import obstacle
 
 CodecName = Literal["h264", "hevc", "av1", "h264_nvenc", "hevc_nvenc", "av1_nvenc"]
@@ -69,8 +70,19 @@ ENCODERS: dict[CodecName, Encoder] = {
 }
 """The values of `video.codec`."""
 
+_FALLBACKS: tuple[Container, ...] = ("mkv", "mov")
+"""Where sound may go that the wanted container cannot hold."""
+
 _EQUIVALENTS = {"yuv420p": ("nv12",), "yuv420p10le": ("p010le",), "yuv422p10le": ("p210le",)}
 """Formats with the same samples in another order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ContainerChoice:
+    container: Container
+    reencoded: tuple[int, ...] = ()
+    """Sound tracks that it can hold only as FLAC."""
+    warnings: list[str] = field(default_factory=list)
 
 
 class Chapter(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +110,8 @@ class OutputPlan(msgspec.Struct, frozen=True, kw_only=True):
     field_order: Literal["progressive", "tff", "bff"]
     tracks: tuple[int, ...]
     """Streams of the input whose packets are copied; their order is that of `AudioPacket.track`."""
+    reencoded: tuple[int, ...]
+    """Those of them that are encoded again without loss, because their codec fits nowhere."""
     metadata: dict[str, str]
     chapters: tuple[Chapter, ...]
     dropped: tuple[str, ...]
@@ -113,7 +127,7 @@ class OutputPlan(msgspec.Struct, frozen=True, kw_only=True):
 def default_suffix(info: MediaInfo, settings: VideoSettings) -> str:
     """The suffix of an output whose name the user did not choose: the input's where its container can be written and can hold
     the sound, else .mkv."""
-    container, _ = _choose_container(info, settings, "")
+    container = _choose_container(info, settings, "").container
     own = info.path.suffix
     return own if _SUFFIXES.get(own.lower()) == container else f".{container}"
 
@@ -125,14 +139,18 @@ def plan_output(info: MediaInfo, settings: VideoSettings, keep: tuple[MetadataKi
     is chosen and its suffix takes the place of the target's.
     Raises UsageError where settings contradict each other or the input, OutputError where the encoder cannot be opened.
     """
-    container, warnings = _choose_container(info, settings, target.suffix)
+    choice = _choose_container(info, settings, target.suffix)
+    container, warnings = choice.container, list(choice.warnings)
     row, encoder = _choose_encoder(info, settings, container)
     pixel_format, losses = _encoder_format(info, encoder)
     warnings += losses
     if info.source_bits > 10:
         warnings.append(f"The input has {info.source_bits} bits a sample; the output has 10.")
     options = _encoder_options(encoder, settings, row)
-    warnings += _add_hdr(info, encoder, pixel_format, options)
+    if info.hdr is not None:
+        described = encoder_parameters(info.hdr, encoder.name)
+        options |= {key: _joined(options.get(key), value) for key, value in described.options.items()}
+        warnings += described.losses
     tracks, dropped, lost = _choose_tracks(info, keep, container)
     warnings += lost
     metadata, chapters, more_dropped = _choose_metadata(info, keep)
@@ -147,6 +165,7 @@ def plan_output(info: MediaInfo, settings: VideoSettings, keep: tuple[MetadataKi
         codec_tag="hvc1" if encoder.codec == "hevc" and container in ("mp4", "mov") else None,
         field_order=info.field_order,
         tracks=tracks,
+        reencoded=choice.reencoded,
         metadata=metadata,
         chapters=chapters,
         dropped=(*info.dropped, *dropped, *more_dropped),
@@ -207,37 +226,31 @@ def encoder_options(plan: OutputPlan, *, threads: int) -> dict[str, str]:
     return options
 
 
-def _choose_container(info: MediaInfo, settings: VideoSettings, suffix: str) -> tuple[Container, list[str]]:
+def _choose_container(info: MediaInfo, settings: VideoSettings, suffix: str) -> _ContainerChoice:
     named = _SUFFIXES.get(suffix.lower())
     if settings.container != "same":
         if named is not None and named != settings.container:
             raise UsageError(f"video.container: is {settings.container}, but the output's name ends in {suffix}")
         named = settings.container
     wanted = named or _SUFFIXES.get(info.path.suffix.lower()) or "mkv"
-    unfit = _unfit_tracks(info.audio, info, wanted)
+    sounds = [track for track in info.audio if track.codec]
+    unfit = [track for track in sounds if obstacle(info.path, track.index, MUXERS[wanted])]
     if not unfit:
-        return wanted, []
-    track, reason = unfit[0]
-    problem = f"{info.path}: the sound of track {track.index} ({track.codec}) cannot be put into {wanted} ({reason})"
-    if named is not None:
-        raise UsageError(f"{problem}: choose another container")
-    others: tuple[Container, ...] = ("mkv", "mov")
-    for other in others:
-        if other != wanted and not _unfit_tracks(info.audio, info, other):
-            return other, [
-                f"The output is {other}, because the sound of track {track.index} ({track.codec}) cannot be put into {wanted}."
-            ]
-    raise UsageError(f"{problem}, nor into mkv or mov")
-
-
-def _unfit_tracks(tracks: tuple[Track, ...], info: MediaInfo, container: Container) -> list[tuple[Track, str]]:
-    found = []
-    for track in tracks:
-        if track.codec:
-            reason = obstacle(info.path, track.index, MUXERS[container])
-            if reason:
-                found.append((track, reason))
-    return found
+        return _ContainerChoice(container=wanted)
+    described = " and ".join(f"track {track.index} ({track.codec})" for track in unfit)
+    problem = f"the sound of {described} cannot be put into {wanted}"
+    for other in _FALLBACKS:
+        if other != wanted and not any(obstacle(info.path, track.index, MUXERS[other]) for track in sounds):
+            if named is not None:
+                raise UsageError(f"{info.path}: {problem}: use {other} for the output")
+            return _ContainerChoice(container=other, warnings=[f"The output is {other}, because {problem}."])
+    if wanted == "webm":
+        raise UsageError(f"{info.path}: {problem}: use mkv for the output")
+    return _ContainerChoice(
+        container=wanted,
+        reencoded=tuple(track.index for track in unfit),
+        warnings=[f"The sound of {described} is encoded again without loss (FLAC), because no container can hold it as it is."],
+    )
 
 
 def _choose_encoder(info: MediaInfo, settings: VideoSettings, container: Container) -> tuple[str, Encoder]:
@@ -286,47 +299,6 @@ def _encoder_options(encoder: Encoder, settings: VideoSettings, name: str) -> di
     if encoder.name == "libx265":
         options["x265-params"] = "log-level=error"
     return options
-
-
-def _add_hdr(info: MediaInfo, encoder: Encoder, pixel_format: str, options: dict[str, str]) -> list[str]:
-    """Put what the input says of its brightness into the encoder's options; returns what cannot be kept."""
-    hdr = info.hdr
-    if hdr is None:
-        return []
-    x26x = {"libx265": ("x265-params", "master-display", "max-cll"), "libx264": ("x264-params", "mastering-display", "cll")}
-    if encoder.name in x26x:
-        key, display, light = x26x[encoder.name]
-        wanted = [(display, _display(hdr, 50000, 10000, "d")), (light, _light_level(hdr))]
-    elif encoder.name == "libsvtav1":
-        key = "svtav1-params"
-        wanted = [("mastering-display", _display(hdr, 1, 1, "f")), ("content-light", _light_level(hdr))]
-    else:
-        return [f"{encoder.name} drops the HDR description of the mastering display; use hevc or av1 to keep it."]
-    for name, value in wanted:
-        if value:
-            options[key] = _joined(options.get(key), f"{name}={value}")
-    if bool(hdr.primaries) != (hdr.luminance is not None):
-        return ["The HDR description of the mastering display is incomplete and is dropped."]
-    return []
-
-
-def _display(hdr: HdrMetadata, chromaticity_scale: int, luminance_scale: int, kind: Literal["d", "f"]) -> str:
-    """G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min), the notation that these encoders share; empty where the input does not say it all."""
-    if not hdr.primaries or hdr.luminance is None:
-        return ""
-
-    def pair(values: tuple[float, float], scale: int) -> str:
-        return ",".join(str(round(value * scale)) if kind == "d" else f"{value * scale:.6f}" for value in values)
-
-    red, green, blue, white = hdr.primaries
-    parts = zip(("G", "B", "R", "WP"), (green, blue, red, white), strict=True)
-    least, greatest = hdr.luminance
-    text = "".join(f"{name}({pair((point[0], point[1]), chromaticity_scale)})" for name, point in parts)
-    return f"{text}L({pair((greatest, least), luminance_scale)})"
-
-
-def _light_level(hdr: HdrMetadata) -> str:
-    return f"{hdr.light_level[0]},{hdr.light_level[1]}" if hdr.light_level is not None else ""
 
 
 def _joined(existing: str | None, addition: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,6 +16,7 @@ from av.sidedata.sidedata import SideData
 
 from streamer import frames
 from streamer.errors import InputError
+from streamer.hdr import HdrMetadata, hdr_of_side_data
 from streamer.orientation import Orientation, orientation_of_display_matrix
 from streamer.pictures import ColorTags, PictureLayout
 
@@ -38,8 +38,8 @@ _CONTAINER_OPTIONS = {"protocol_whitelist": "file"}
 """A file must not make the program open network addresses."""
 
 _MOST_PACKETS_WITHOUT_PICTURE = 2000
-_X264_SETTINGS = bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef")
-"""The mark of the text in which x264 notes its settings."""
+_ENCODER_SETTINGS = (bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"), bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"))
+"""The marks of the texts in which x264 and x265 note their settings."""
 _JUMPING_FORMATS = frozenset({"mpegts", "mpeg", "dv", "rm"})
 _FIELD_ORDERS: dict[int, Literal["progressive", "tff", "bff"]] = {1: "progressive", 2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 """AVFieldOrder: 2 and 5 show the top field first (the others differ in how the fields are stored)."""
@@ -57,17 +57,6 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     rate: int = 0
     language: str | None = None
     is_default: bool = False
-
-
-class HdrMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """SMPTE ST 2086 and CTA-861.3 descriptions of the picture's brightness."""
-
-    primaries: tuple[tuple[float, float], ...] = ()
-    """CIE x y of red, green, blue and white; empty where unknown."""
-    luminance: tuple[float, float] | None = None
-    """Least and greatest luminance of the mastering display, cd/m2."""
-    light_level: tuple[int, int] | None = None
-    """Greatest and greatest frame-average light level, cd/m2."""
 
 
 class MediaInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,7 +215,7 @@ def _describe(path: Path, container: av.container.InputContainer, stream: av.Vid
         average_rate=rate or None,
         sample_aspect_ratio=1 / aspect if orientation.transposes else aspect,
         field_order=_field_order(stream, frame),
-        hdr=hdr_of(frame),
+        hdr=hdr_of_side_data(side_data(frame)),
         frames_estimated=stream.frames or (round(duration_s * rate) if duration_s and rate else None),
         duration_s=duration_s,
         start=start,
@@ -252,28 +241,6 @@ def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """What FFmpeg attached to a frame: AVFrameSideData by name without prefix."""
     entries = cast(list[SideData], list(frame.side_data))
     return {entry.type.name: bytes(entry) for entry in entries}
-
-
-def hdr_of(frame: av.VideoFrame) -> HdrMetadata | None:
-    """The fields of AVMasteringDisplayMetadata (11 rationals, 2 flags) and AVContentLightMetadata (2 numbers)."""
-    primaries: tuple[tuple[float, float], ...] = ()
-    luminance = light_level = None
-    attached = side_data(frame)
-    mastering = attached.get("MASTERING_DISPLAY_METADATA")
-    if mastering is not None and len(mastering) >= 88:
-        numbers = struct.unpack("<20i2i", mastering[:88])
-        values = [numbers[i] / numbers[i + 1] if numbers[i + 1] else 0.0 for i in range(0, 20, 2)]
-        if numbers[20]:
-            primaries = tuple((values[i], values[i + 1]) for i in range(0, 8, 2))
-        if numbers[21]:
-            luminance = (values[8], values[9])
-    light = attached.get("CONTENT_LIGHT_LEVEL")
-    if light is not None and len(light) >= 8:
-        most, average = struct.unpack("<2I", light[:8])
-        light_level = (most, average)
-    if not primaries and luminance is None and light_level is None:
-        return None
-    return HdrMetadata(primaries=primaries, luminance=luminance, light_level=light_level)
 
 
 def _color(frame: av.VideoFrame, stream: av.VideoStream) -> ColorTags:
@@ -351,7 +318,7 @@ def _dropped(container: av.container.InputContainer, stream: av.VideoStream, fra
         elif other.type == "attachment":
             sentences.append(f"The attached file of {name} is dropped.")
     attached = side_data(frame)
-    if attached.get("SEI_UNREGISTERED", b"")[:16] == _X264_SETTINGS:
+    if attached.get("SEI_UNREGISTERED", b"")[:16] in _ENCODER_SETTINGS:
         del attached["SEI_UNREGISTERED"]
     losses = {
         "A53_CC": "Closed captions inside the pictures are dropped.",

@@ -19,6 +19,7 @@ from streamer.errors import InputError
 from streamer.messages import AudioPacket, StreamOpened
 from streamer.pictures import Plane
 from streamer.probe import MediaInfo, open_input, probe
+from streamer.sound import LosslessSound
 from streamer.timeline import Epochs, Timeline
 from streamer.tracks import has_adts_headers, track_parameters, without_adts_header
 
@@ -107,6 +108,8 @@ class VideoReader:
         self._muxer = plan.muxer if plan is not None else "matroska"
         chosen = plan.tracks if plan is not None else tuple(track.index for track in self.info.audio if track.codec)
         self._tracks = {index: number for number, index in enumerate(chosen)}
+        self._reencoded = plan.reencoded if plan is not None else ()
+        self._sounds: dict[int, LosslessSound] = {}
         self._epochs = Epochs(-self.info.start)
         self._clocks: dict[int, Timeline] = {}
         self._damage = _Damage()
@@ -123,7 +126,7 @@ class VideoReader:
             time_base=_pair(info.time_base),
             average_rate=_pair(info.average_rate or Fraction(0)),
             sample_aspect_ratio=_pair(info.sample_aspect_ratio),
-            audio=track_parameters(self._path, list(self._tracks), self._muxer),
+            audio=track_parameters(self._path, list(self._tracks), self._muxer, reencoded=self._reencoded),
             frames_estimated=info.frames_estimated,
             duration_s=info.duration_s,
         )
@@ -142,10 +145,11 @@ class VideoReader:
             assert isinstance(pictures, av.VideoStream)
             pictures.thread_type = "AUTO"
             pictures.codec_context.thread_count = self._threads
+            self._sounds = {index: LosslessSound(_sound(container, index)) for index in self._reencoded}
             declared_s = container.duration / av.time_base if container.duration else None
             for packet in self._packets(container):
                 if packet is not None and packet.stream_index != self.info.video_index:
-                    yield from self._copies(packet)
+                    yield from self._copies(packet, packet.stream)
                     continue
                 for picture in self._decode(pictures, packet):
                     pts = clock.place(picture.pts, picture.duration)
@@ -160,6 +164,8 @@ class VideoReader:
                         picture=picture,
                         info=self.info,
                     )
+            for index in self._sounds:
+                yield from self._copies(None, container.streams[index])
         if waiting is None:
             raise InputError(f"{self._path}: no picture can be decoded")
         yield waiting
@@ -211,28 +217,38 @@ class VideoReader:
         if not frames.is_opaque(picture):
             raise InputError(f"{self._path}: becomes transparent (alpha channel) {where}, which cannot be kept")
 
-    def _copies(self, packet: Packet) -> Iterator[AudioPacket]:
-        """The packet for the output, if it goes there."""
-        number = self._tracks.get(packet.stream_index)
-        if number is None or self._is_hidden(packet):
+    def _copies(self, packet: Packet | None, stream: av.stream.Stream) -> Iterator[AudioPacket]:
+        """The packets for the output that a packet of this stream leads to; None ends the stream."""
+        number = self._tracks.get(stream.index)
+        if number is None or (packet is not None and self._is_hidden(packet)):
             return
-        clock = self._clocks.get(packet.stream_index)
-        if clock is None:
-            clock = Timeline(_base(packet), self._epochs, may_jump=self.info.clock_jumps)
-            self._clocks[packet.stream_index] = clock
+        sound = self._sounds.get(stream.index)
+        if sound is not None:
+            copies = list(cast(Iterator[Packet], sound.encode(cast("av.packet.Packet[av.AudioStream] | None", packet))))
+        else:
+            copies = [packet] if packet is not None else []
+        for copy in copies:
+            yield self._copied(copy, number, stream)
+
+    def _copied(self, packet: Packet, number: int, stream: av.stream.Stream) -> AudioPacket:
+        base = _base(packet)
+        clock = self._clocks.setdefault(number, Timeline(base, self._epochs, may_jump=self.info.clock_jumps))
         stamp = packet.dts if packet.dts is not None else packet.pts
+        pts = packet.pts if packet.pts is not None else stamp
+        if self._muxer in ("matroska", "webm") and stamp is not None and pts is not None and stream.name != "opus":
+            # For a packet of sound before the beginning Matroska would move all tracks to a later time (of Opus it knows better).
+            stamp, pts = max(stamp, 0), max(pts, 0)
         duration = packet.duration or 0
         placed = clock.place(stamp, duration)
-        shift = placed - stamp if stamp is not None else 0
-        yield AudioPacket(
+        return AudioPacket(
             stream=self._stream,
             track=number,
-            pts=packet.pts + shift if packet.pts is not None else placed,
+            pts=placed if pts is None or stamp is None else pts + placed - stamp,
             dts=placed,
             duration=duration,
-            time_base=_pair(_base(packet)),
+            time_base=_pair(base),
             is_keyframe=packet.is_keyframe,
-            data=without_adts_header(bytes(packet)) if has_adts_headers(packet.stream) else bytes(packet),
+            data=without_adts_header(bytes(packet)) if has_adts_headers(stream) else bytes(packet),
         )
 
     def _is_hidden(self, packet: Packet) -> bool:
@@ -267,6 +283,9 @@ class VideoReader:
                 found.append(f"The file is truncated: its last {missing_s:.1f} s are missing.")
         if self._damage.lost_packets:
             found.append(f"{self._damage.lost_packets} packets of the video could not be decoded.")
+        lost_sound = sum(sound.lost_packets for sound in self._sounds.values())
+        if lost_sound:
+            found.append(f"{lost_sound} packets of sound could not be decoded.")
         if self._damage.corrupt_pictures:
             found.append(f"{self._damage.corrupt_pictures} frames are damaged or follow a damaged one.")
         self.is_damaged = self.is_damaged or bool(found)
@@ -277,6 +296,12 @@ class VideoReader:
             self.notes.append(f"{clock.repaired} timestamps of frames were missing, repeated or out of order and were mended.")
         if clock.seams:
             self.notes.append(f"The clock of the file jumps {clock.seams} times; the jumps were closed.")
+
+
+def _sound(container: av.container.InputContainer, index: int) -> av.AudioStream:
+    stream = container.streams[index]
+    assert isinstance(stream, av.AudioStream)
+    return stream
 
 
 def _pair(value: Fraction) -> tuple[int, int]:

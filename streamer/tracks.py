@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import cast
 
 import av
 import av.container
 import av.stream
 
 from streamer.probe import open_input
+from streamer.sound import add_flac
 
 _MOST_PACKETS_TO_FIRST = 5000
 
 
-def track_parameters(path: Path, indices: Sequence[int], muxer: str) -> bytes:
+def track_parameters(path: Path, indices: Sequence[int], muxer: str, *, reencoded: Collection[int] = ()) -> bytes:
     """A small file in the format of `muxer` with the first packet of each of these tracks, in their order.
 
     Many formats say what a track is only in its packets, so a header alone could not be opened again. Language and the mark of the
-    default track are kept, nothing else. Empty without tracks.
+    default track are kept, nothing else. Empty without tracks. Tracks in `reencoded` are described as the FLAC that `LosslessSound`
+    makes of them.
     Raises ValueError or av.FFmpegError where the format cannot hold them.
     """
     if not indices:
         return b""
     memory = BytesIO()
     with open_input(path) as container, av.open(memory, "w", format=muxer) as small:
-        copies = {index: _copy_of(container.streams[index], small) for index in indices}
-        waiting = set(copies)
+        copies = {
+            index: _reencoded(container.streams[index], small) if index in reencoded else _copy_of(container.streams[index], small)
+            for index in indices
+        }
+        waiting = set(copies) - set(reencoded)
         for count, packet in enumerate(container.demux([container.streams[index] for index in copies])):
             if not waiting or count > _MOST_PACKETS_TO_FIRST:
                 break
@@ -36,6 +42,8 @@ def track_parameters(path: Path, indices: Sequence[int], muxer: str) -> bytes:
                 packet.pts = packet.dts = 0
                 packet.stream = copies[packet.stream_index]
                 small.mux(packet)
+        for index in reencoded:
+            _mux_silence(small, cast(av.AudioStream, copies[index]))
     return memory.getvalue()
 
 
@@ -53,6 +61,24 @@ def _copy_of(template: av.stream.Stream, output: av.container.OutputContainer) -
         copy.metadata["language"] = template.language
     copy.disposition = template.disposition & av.stream.Disposition.default
     return copy
+
+
+def _reencoded(template: av.stream.Stream, output: av.container.OutputContainer) -> av.stream.Stream:
+    assert isinstance(template, av.AudioStream)
+    copy = add_flac(output, template)
+    if template.language:
+        copy.metadata["language"] = template.language
+    return copy
+
+
+def _mux_silence(output: av.container.OutputContainer, stream: av.AudioStream) -> None:
+    context = stream.codec_context
+    frame = av.AudioFrame(format=context.format.name, layout=context.layout.name, samples=16)
+    frame.sample_rate, frame.pts = context.sample_rate, 0
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
 
 
 def without_adts_header(packet: bytes) -> bytes:

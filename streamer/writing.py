@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import av.stream
 import msgspec
 
 from streamer import frames
-from streamer.encoders import OutputPlan, encoder_options
+from streamer.encoders import Chapter, OutputPlan, encoder_options
 from streamer.errors import OutputError
 from streamer.messages import AudioPacket, StreamOpened
 from streamer.pictures import Plane
@@ -50,25 +50,13 @@ class VideoWriter:
         self._frames = 0
         self._first_pts: int | None = None
         self._end_pts: int | None = None
+        movflags = {"movflags": "+faststart"} if plan.container in ("mp4", "mov") else {}
+        self._container = av.open(f"file:{temporary}", "w", format=plan.muxer, container_options=movflags)
         with self._reporting():
-            movflags = {"movflags": "+faststart"} if plan.container in ("mp4", "mov") else {}
-            self._container = av.open(f"file:{temporary}", "w", format=plan.muxer, container_options=movflags)
             self._pictures = self._add_pictures(threads)
             self._tracks = add_tracks(self._container, opened.audio)
             self._container.metadata.update(plan.metadata)
-            if plan.chapters:
-                self._container.set_chapters(
-                    [
-                        {
-                            "id": number,
-                            "start": chapter.start,
-                            "end": chapter.end,
-                            "time_base": Fraction(*chapter.time_base),
-                            "metadata": {"title": chapter.title},
-                        }
-                        for number, chapter in enumerate(plan.chapters)
-                    ]
-                )
+            self._container.set_chapters([_chapter(number, chapter) for number, chapter in enumerate(plan.chapters)])
             self._fields = self._field_marker()
             self._container.start_encoding()
         self._packets = [0] * len(self._tracks)
@@ -110,12 +98,10 @@ class VideoWriter:
         return Written(frames=self._frames, first_pts=self._first_pts, end_pts=self._end_pts, packets=tuple(self._packets))
 
     def abort(self) -> None:
-        """Give up: release the file, whatever it holds."""
-        try:
+        """Give up: release the file, whatever it holds. May be called at any time and more than once."""
+        # The file is thrown away; that its end cannot be written either is no news.
+        with suppress(av.FFmpegError, OSError):
             self._container.close()
-        except (av.FFmpegError, OSError):
-            # The file is thrown away; that its end cannot be written either is no news.
-            return
 
     def _add_pictures(self, threads: int) -> av.VideoStream:
         opened, plan = self._opened, self._plan
@@ -183,7 +169,18 @@ class VideoWriter:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
+            self.abort()
             raise OutputError(f"{self._plan.path}: {_reason(error)}") from error
+
+
+def _chapter(number: int, chapter: Chapter) -> av.container.core.Chapter:
+    return {
+        "id": number,
+        "start": chapter.start,
+        "end": chapter.end,
+        "time_base": Fraction(*chapter.time_base),
+        "metadata": {"title": chapter.title},
+    }
 
 
 def _reason(error: Exception) -> str:
