@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.backends import open_backend
-from models.faces import KEYPOINT_NAMES, Boxes, Faces, Scores, no_faces
+from models.faces import KEYPOINT_NAMES, Boxes, Faces, Scores, concatenate
 
 RgbImage = NDArray[np.uint8]  # (height, width, 3): R G B, full range
 Maps = NDArray[np.float32]  # (15, rows, columns): see models/centerface.py, MAP_CHANNELS
@@ -19,6 +19,8 @@ Region = tuple[int, int, int, int]  # x1 y1 x2 y2, pixels, inside the frame
 Size = tuple[int, int]  # width, height, pixels
 DetectorSize = Literal["default", "full"] | int
 """default finds faces from 20 px width at 720p, full from 12 px; a number is the longer side of the working size in pixels."""
+DEFAULT_THRESHOLD = 0.2
+"""Finds as much as the network can at about three right answers in four; see BENCHMARKS.md."""
 
 
 class Render(Protocol):
@@ -53,75 +55,85 @@ def image_render(image: RgbImage) -> Render:
     return render
 
 
-def suppress_overlaps(boxes: Boxes, scores: Scores, max_overlap: float) -> NDArray[np.intp]:
-    """Rows to keep, best first, so that no two kept boxes overlap by more than `max_overlap` (intersection over union)."""
-    order = np.argsort(-scores, kind="stable")
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept: list[int] = []
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(int(best))
-        widths = np.minimum(boxes[best, 2], boxes[rest, 2]) - np.maximum(boxes[best, 0], boxes[rest, 0])
-        heights = np.minimum(boxes[best, 3], boxes[rest, 3]) - np.maximum(boxes[best, 1], boxes[rest, 1])
-        shared = np.maximum(widths, 0) * np.maximum(heights, 0)
-        order = rest[shared <= max_overlap * (areas[best] + areas[rest] - shared)]
-    return np.array(kept, np.intp)
-
-
 class Pass(NamedTuple):
-    """One run of the network: a part of the frame, and the size at which the network sees it."""
+    """One run of the network: a part of the frame, the size it is rendered at, and the grey border put around it."""
 
     region: Region
     size: Size
+    border: Size = (0, 0)
 
 
-MULTIPLE = 32
+SIZE_MULTIPLE = 32
+"""Width and height of the network's input are multiples of this."""
+STRIDE = 4
+"""Pixels of the input behind one cell of the maps."""
 MAX_OVERLAP = 0.3
 WORKING_SIDES = {"default": 640, "full": 1280}
-CLOSE_UP_SIDE = 192
+BETWEEN_SIDES = {"default": 576, "full": 1280}
+"""Longer side of the working size, on thorough frames and on those between them. A face of 20 (24 between; 12 at full) pixels in
+1280 comes to 10 or more, from where the network sees it. Small frames are enlarged to it and large ones reduced: what counts is
+the face's share of the frame."""
+MAX_ENLARGEMENT = 4
+CLOSE_UP_SIZE, CLOSE_UP_BORDER = (84, 64), (22, 16)
+"""The pass for faces that fill the frame: rendered very small, in a border so that the network sees around them."""
+LEAST_CLOSE_UP = 0.5
+"""Part of the frame's width or height from which a face of the close-up pass counts; smaller ones are the other pass's."""
+CONTAINED = 0.9
+"""Part of a box from which it is taken as a fragment of a better close-up."""
+GREY = 114
 
 
-def fit(frame_size: Size, longer_side: int) -> Size:
-    """The size nearest to that of the frame scaled to `longer_side` that the network takes."""
-    scale = longer_side / max(frame_size)
-    width, height = (max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in frame_size)
+def working_size(frame_size: Size, longer_side: int) -> Size:
+    """The input of the network nearest to the frame scaled to `longer_side`, or to MAX_ENLARGEMENT times its own size."""
+    scale = min(longer_side / max(frame_size), MAX_ENLARGEMENT)
+    width, height = (max(SIZE_MULTIPLE, round(side * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE) for side in frame_size)
     return width, height
 
 
-class CenterFaceDetector:
-    """CenterFace at a working size, and on thorough frames once more at a small size that shows faces which fill the frame."""
+def close_up_pass(frame_size: Size) -> Pass:
+    """The whole frame at the size of the close-up pass, upright or lying like the frame."""
+    turn = 1 if frame_size[0] >= frame_size[1] else -1
+    (width, height), (across, down) = CLOSE_UP_SIZE[::turn], CLOSE_UP_BORDER[::turn]
+    return Pass((0, 0, *frame_size), (width, height), (across, down))
 
-    def __init__(self, *, size: DetectorSize = "default", threshold: float = 0.3, threads: int = 1, backend: str = "cpu") -> None:
-        self._longer_side = size if isinstance(size, int) else WORKING_SIDES[size]
+
+class CenterFaceDetector:
+    """CenterFace at a working size, and on thorough frames once more at a very small one for faces that fill the frame.
+
+    size: see DetectorSize. threshold: least score, between 0 and 1. Raises WeightsError if the weights cannot be used.
+    """
+
+    def __init__(
+        self, *, size: DetectorSize = "default", threshold: float = DEFAULT_THRESHOLD, threads: int = 1, backend: str = "cpu"
+    ) -> None:
+        self._thorough_side = size if isinstance(size, int) else WORKING_SIDES[size]
+        self._between_side = size if isinstance(size, int) else BETWEEN_SIDES[size]
         self._least_logit = float(np.log(threshold / (1 - threshold)))
         self._network = open_backend(backend, "centerface.onnx", threads=threads)
 
-    def passes(self, frame_size: Size, *, is_thorough: bool) -> tuple[Pass, ...]:
-        """What the network is run on for a frame of this size."""
-        whole = (0, 0, *frame_size)
-        sizes = [fit(frame_size, self._longer_side)]
-        if is_thorough:
-            sizes.append(fit(frame_size, CLOSE_UP_SIDE))
-        return tuple(Pass(whole, size) for size in sizes)
-
     def detect(self, render: Render, frame_size: Size, *, is_thorough: bool = True) -> Faces:
-        found = [self._run(render, run) for run in self.passes(frame_size, is_thorough=is_thorough)]
-        boxes = np.concatenate([faces.boxes for faces in found])
-        scores = np.concatenate([faces.scores for faces in found])
-        if not len(scores):
-            return no_faces()
-        rows = suppress_overlaps(boxes, scores, MAX_OVERLAP)
-        keypoints = np.concatenate([faces.keypoints for faces in found])
-        keypoint_scores = np.concatenate([faces.keypoint_scores for faces in found])
-        return Faces(boxes=boxes, scores=scores, keypoints=keypoints, keypoint_scores=keypoint_scores)[rows]
+        whole = (0, 0, *frame_size)
+        longer_side = self._thorough_side if is_thorough else self._between_side
+        faces = self._run(render, Pass(whole, working_size(frame_size, longer_side)))
+        faces = faces[suppress_overlaps(faces.boxes, faces.scores, MAX_OVERLAP)]
+        if not is_thorough:
+            return faces
+        close_ups = self._run(render, close_up_pass(frame_size))
+        sides = (close_ups.boxes[:, 2:] - close_ups.boxes[:, :2]) / np.array(frame_size, np.float32)
+        close_ups = close_ups[sides.max(axis=1) >= LEAST_CLOSE_UP]
+        return merge(faces, close_ups[suppress_overlaps(close_ups.boxes, close_ups.scores, MAX_OVERLAP)])
 
     def _run(self, render: Render, run: Pass) -> Faces:
+        """Faces of one pass in pixels of the frame, in no order, duplicates included."""
         picture = render(run.region, run.size)
+        across, down = run.border
+        if across or down:
+            picture = cv2.copyMakeBorder(picture, down, down, across, across, cv2.BORDER_CONSTANT, value=(GREY,) * 3)  # type: ignore[assignment]
         maps: Maps = self._network.run([picture[None]])[0][0]
         faces = decode(maps, self._least_logit)
         x1, y1, x2, y2 = run.region
         scale = np.array([(x2 - x1) / run.size[0], (y2 - y1) / run.size[1]], np.float32)
-        origin = np.array([x1, y1], np.float32)
+        origin = np.array([x1, y1], np.float32) - np.array(run.border, np.float32) * scale
         return Faces(
             boxes=faces.boxes * np.tile(scale, 2) + np.tile(origin, 2),
             scores=faces.scores,
@@ -130,16 +142,17 @@ class CenterFaceDetector:
         )
 
 
-STRIDE = 4
 LANDMARK_ROWS = [KEYPOINT_NAMES.index(name) for name in ("right_eye", "left_eye", "nose")]
-"""The network's first three landmarks from left to right of a frontal face, whose right eye is on the picture's left."""
+"""The network's first three landmarks: of a frontal face from left to right, where a person's right eye is on the left."""
+LOG_CELLS = (-3.0, 8.0)
+"""Bounds on the logarithm of a box's side in cells, so that no answer of the network makes an empty or endless box."""
 
 
 def decode(maps: Maps, least_logit: float) -> Faces:
-    """Faces in pixels of the network's input, in the order of the map's cells, duplicates included."""
+    """Faces in pixels of the network's input, a face for each cell whose heatmap exceeds `least_logit`."""
     rows, columns = np.nonzero(maps[0] > least_logit)
     logits, log_height, log_width, offset_y, offset_x, *landmarks = maps[:, rows, columns]
-    size = np.exp(np.minimum(np.stack([log_width, log_height], 1), 8)) * STRIDE
+    size = np.exp(np.clip(np.stack([log_width, log_height], 1), *LOG_CELLS)) * STRIDE
     corner = (np.stack([columns + offset_x, rows + offset_y], 1) + 0.5) * STRIDE - size / 2
     points = np.stack(landmarks, 1).reshape(-1, 5, 2)[:, :3, ::-1] * size[:, None] + corner[:, None]
     scores = 1 / (1 + np.exp(-logits))
@@ -151,10 +164,49 @@ def decode(maps: Maps, least_logit: float) -> Faces:
     return Faces(boxes=boxes, scores=scores, keypoints=keypoints, keypoint_scores=keypoint_scores)
 
 
+def suppress_overlaps(boxes: Boxes, scores: Scores, max_overlap: float) -> NDArray[np.intp]:
+    """Rows to keep, best first, so that no two kept boxes overlap by more than `max_overlap` (intersection over union)."""
+    areas = _areas(boxes)
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while len(order):
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        shared = _shared_areas(boxes[best], boxes[rest])
+        order = rest[shared <= max_overlap * (areas[best] + areas[rest] - shared)]
+    return np.array(kept, np.intp)
+
+
+def merge(faces: Faces, close_ups: Faces) -> Faces:
+    """Both, best first, each face once: of overlapping ones the better stays, and no fragment of a better close-up.
+
+    A face is dropped only for a better one, so that raising the threshold never adds a face.
+    """
+    is_whole = np.ones(len(faces), np.bool_)
+    for box, score in zip(close_ups.boxes, close_ups.scores, strict=True):
+        is_whole &= (_shared_areas(box, faces.boxes) < CONTAINED * _areas(faces.boxes)) | (faces.scores >= score)
+    both = concatenate(faces[is_whole], close_ups)
+    return both[suppress_overlaps(both.boxes, both.scores, MAX_OVERLAP)]
+
+
+def _areas(boxes: Boxes) -> NDArray[np.float32]:
+    areas: NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
+
+
+def _shared_areas(box: NDArray[np.float32], boxes: Boxes) -> NDArray[np.float32]:
+    widths = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0])
+    heights = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1])
+    shared: NDArray[np.float32] = np.maximum(widths, 0) * np.maximum(heights, 0)
+    return shared
+
+
 DETECTORS: dict[str, Callable[..., FaceDetector]] = {"centerface": CenterFaceDetector}
 
 
-def open_detector(name: str, size: DetectorSize = "default", threshold: float = 0.3, threads: int = 1) -> FaceDetector:
+def open_detector(
+    name: str, size: DetectorSize = "default", threshold: float = DEFAULT_THRESHOLD, threads: int = 1
+) -> FaceDetector:
     """Open a row of DETECTORS. Raises ValueError for an unknown name and WeightsError if its weights cannot be used."""
     if name not in DETECTORS:
         raise ValueError(f"unknown detector {name!r}, use one of: {', '.join(DETECTORS)}")

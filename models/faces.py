@@ -81,3 +81,13 @@ class Faces:
 def no_faces() -> Faces:
     """A frame without a face."""
     return Faces(boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32))
+
+
+def concatenate(*parts: Faces) -> Faces:
+    """The faces of all parts, in their order."""
+    return Faces(
+        boxes=np.concatenate([part.boxes for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
+        keypoints=np.concatenate([part.keypoints for part in parts]),
+        keypoint_scores=np.concatenate([part.keypoint_scores for part in parts]),
+    )

@@ -28,7 +28,7 @@ class DetectorSettings(Settings, frozen=True, kw_only=True):
     """The detector, a row of the table in models/detectors.py."""
     size: Literal["default", "full"] | Annotated[int, msgspec.Meta(ge=128, le=8192)] = "default"
     """Working size: default finds faces from 20 px width at 720p, full from 12 px; a number is the longer side in pixels."""
-    threshold: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.3
+    threshold: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.2
     """Score from which something counts as a face; lower finds more and covers more by mistake."""
     processes: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
     """Detector processes; null chooses from the number of cores."""

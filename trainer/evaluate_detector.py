@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors import DETECTORS, DetectorSize, FaceDetector, RgbImage, image_render, open_detector
+from models.detectors import DEFAULT_THRESHOLD, DETECTORS, DetectorSize, FaceDetector, RgbImage, image_render, open_detector
 from models.faces import Boxes, Scores
 from models.weights import WeightsError
 from trainer.detection_metrics import Flags, PictureResult, SubsetFigures, found_faces, measure
@@ -206,7 +206,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boxes", type=Path, help="annotations (default: boxes.json beside the folder of pictures)")
     parser.add_argument("--detector", choices=sorted(DETECTORS), default="centerface")
     parser.add_argument("--size", type=_size, nargs="*", default=["default"], help="default, full or pixels of the longer side")
-    parser.add_argument("--threshold", type=float, default=0.3, help="score from which recall and precision count (default 0.3)")
+    parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="score from which recall and precision count")
     parser.add_argument("--scale", type=float, nargs="+", default=[1.0], help="sizes of the copies, 1 is the original")
     parser.add_argument("--detections", type=Path, nargs="*", default=[], help="detections of other programs to measure as well")
     parser.add_argument("--json", type=Path, help="write the figures here")
