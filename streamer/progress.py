@@ -128,7 +128,8 @@ class Lines:
 
     def start_file(self, name: str, frames_estimated: int | None) -> None:
         self._number += 1
-        self._name, self._said_s = name, time.monotonic()
+        # The first frame says at once that it works.
+        self._name, self._said_s = name, -LINE_EVERY_S
         self._tally = Tally(frames_estimated=frames_estimated)
 
     def frame(self, report: FrameReport) -> None:

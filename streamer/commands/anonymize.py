@@ -22,7 +22,7 @@ examples:
   veil anonymize footage/ -o safe/                   a folder with all below it, mirrored
   veil anonymize *.jpg talk.mov -o safe/             photos and a video
   veil anonymize clip.mp4 --filter pixelate --cells 6
-  veil anonymize crowd.mp4 --detector-size full --threshold 0.2 --report
+  veil anonymize crowd.mp4 --detector-size full --threshold 0.1 --report
 
 A second run over a folder does only what is missing. Outputs of Veil are never taken as inputs.
 """
