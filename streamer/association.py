@@ -19,7 +19,7 @@ COAST_S = 1.0
 """A face that is not seen goes on moving for about this long; nobody keeps a speed for ever."""
 
 NEAR = 0.6
-"""Distance from the predicted place, in face sizes, within which a detection continues the track without doubt."""
+"""Distance from the predicted place, in face sizes, within which a detection is the same face; further away that is doubtful."""
 NEAR_RATIO = 1.6
 """Ratio of sizes that goes with NEAR."""
 FAR_RATIO = 2.0
@@ -30,8 +30,6 @@ REACH_PER_S_KNOWN, REACH_PER_S_UNKNOWN = 4.0, 9.0
 """Growth of the reach in face sizes a second, with and without a motion to predict from: walking is 9 face widths a second."""
 FURTHEST = 4.0
 """No reach is longer than this many face sizes."""
-DOUBTFUL = 1.0
-"""From this distance, in face sizes, the place predicted and the place found no longer overlap: it may be another face."""
 SEEN_OFTEN = 3
 """Detections after which the motion of a track counts as known."""
 
@@ -110,10 +108,10 @@ def associate(
     far = (distance <= reach[:, None]) & (ratio <= math.log(FAR_RATIO))
     cost = distance + 0.5 * ratio
     tracks, faces = np.arange(len(motions)), np.arange(len(centres))
-    for allowed in (near, far):
+    for allowed, is_doubtful in ((near, False), (far, True)):
         rows, columns = _assign(cost[np.ix_(tracks, faces)], allowed[np.ix_(tracks, faces)])
         for track, face in zip(tracks[rows], faces[columns], strict=True):
-            links[face] = Link(int(track), bool(distance[track, face] > DOUBTFUL))
+            links[face] = Link(int(track), is_doubtful)
         tracks, faces = np.delete(tracks, rows), np.delete(faces, columns)
         if not len(tracks) or not len(faces):
             break

@@ -79,6 +79,7 @@ class History:
         self._excess = np.zeros((16, 4))  # of the detected box over the smoothed one
         self._largest_excess = np.zeros((16, 4))
         self._start = self._end = self._smoothed_end = self._enveloped_end = 0
+        self._newest_doubtful = -1
 
     def __len__(self) -> int:
         return self._end - self._start
@@ -105,6 +106,7 @@ class History:
         self._rows[self._end] = row
         self._is_doubtful[self._end] = is_doubtful
         self._covered[self._end] = row[:4]
+        self._newest_doubtful = self._end if is_doubtful else self._newest_doubtful
         self._end += 1
 
     def forget_before(self, time_s: float) -> None:
@@ -116,32 +118,38 @@ class History:
     def covers(self, number: int, time_s: float, look_ahead_s: float) -> list[Cover]:
         """What must be covered of this face in a frame: nothing where it was not seen within the look-ahead of it.
 
-        The neighbouring frame counts as within the look-ahead however long it lasts, unless that is zero.
+        The neighbouring frame counts as within the look-ahead however long it lasts, unless that is zero. On both sides of a
+        doubtful detection it may be two faces, one lost and one found: each is held or reached back as if the other were not.
         """
-        numbers = self._numbers[self._start : self._end]
-        after = self._start + int(numbers.searchsorted(number))
-        if after < self._end and self._numbers[after] == number:
-            return [self._detected(after)]
+        after = self._start + int(self._numbers[self._start : self._end].searchsorted(number))
         before = after - 1
-        least_frames = 1 if look_ahead_s > 0 else 0
-        longest_s = look_ahead_s + TIME_ERROR_S
-        is_held = before >= self._start and (
-            time_s - self._times_s[before] <= longest_s or number - self._numbers[before] <= least_frames
-        )
-        is_reached = after < self._end and (
-            self._times_s[after] - time_s <= longest_s or self._numbers[after] - number <= least_frames
-        )
-        if is_held and is_reached:
-            covers = [self._bridged(before, after, time_s)]
-            if not self._is_doubtful[after]:
-                return covers
-            # It may be two faces, one lost and one found: neither may be uncovered on account of the other.
-            return [*covers, self._extended(before, time_s, "held"), self._extended(after, time_s, "reached_back")]
-        if is_held:
-            return [self._extended(before, time_s, "held")]
-        if is_reached:
-            return [self._extended(after, time_s, "reached_back")]
-        return []
+        covers: list[Cover] = []
+        if after < self._end and self._numbers[after] == number:
+            covers.append(self._detected(after))
+        else:
+            is_held = self._is_within(before, number, time_s, look_ahead_s)
+            is_reached = self._is_within(after, number, time_s, look_ahead_s)
+            if is_held and is_reached:
+                covers.append(self._bridged(before, after, time_s))
+            elif is_held:
+                covers.append(self._extended(before, time_s, "held"))
+            elif is_reached:
+                covers.append(self._extended(after, time_s, "reached_back"))
+        if self._newest_doubtful > self._start:
+            for found in self._start + np.flatnonzero(self._is_doubtful[self._start : self._end]):
+                lost = int(found) - 1
+                if number > self._numbers[lost] and self._is_within(lost, number, time_s, look_ahead_s):
+                    covers.append(self._extended(lost, time_s, "held"))
+                if number < self._numbers[found] and self._is_within(int(found), number, time_s, look_ahead_s):
+                    covers.append(self._extended(int(found), time_s, "reached_back"))
+        return covers
+
+    def _is_within(self, at: int, number: int, time_s: float, look_ahead_s: float) -> bool:
+        """Whether there is such a detection, not further from a frame than the look-ahead."""
+        if not self._start <= at < self._end:
+            return False
+        is_neighbour = look_ahead_s > 0 and abs(int(self._numbers[at]) - number) <= 1
+        return is_neighbour or abs(float(self._times_s[at]) - time_s) <= look_ahead_s + TIME_ERROR_S
 
     def _make_room(self) -> None:
         """Moves what is remembered to the start of the arrays, and to twice as large ones where it fills more than half."""
@@ -155,6 +163,7 @@ class History:
             setattr(self, name, new)
         self._smoothed_end = max(self._smoothed_end - self._start, 0)
         self._enveloped_end = max(self._enveloped_end - self._start, 0)
+        self._newest_doubtful = max(self._newest_doubtful - self._start, -1)
         self._start, self._end = 0, count
 
     def _detected(self, at: int) -> Cover:
@@ -213,8 +222,11 @@ class History:
         return Cover(grown, reason, 0.0, np.zeros((_NAMES, 2)), np.zeros(_NAMES))
 
     def _velocity(self, end: int) -> NDArray[np.float64]:
-        """(2,) pixels a second of the centre at a detection, from those around it; careful where they are few."""
-        window = self._window(end, MOTION_REACH_S)
+        """(2,) pixels a second of the centre at a detection, from those around it; careful where they are few.
+
+        Doubtful ones too: what moves is covered where it stands as well, so that a wrong speed only covers more.
+        """
+        window = self._span(end, MOTION_REACH_S)
         times_s = self._times_s[window] - self._times_s[end]
         if len(times_s) == 1:
             return np.zeros(2)
@@ -225,17 +237,20 @@ class History:
         velocity: NDArray[np.float64] = (weights * times_s) @ centres / (weights @ times_s**2 + STEADY_S**2)
         return velocity
 
-    def _window(self, at: int, reach_s: float) -> slice:
-        """The detections within a time of one of them, as long as they are surely of one face."""
+    def _span(self, at: int, reach_s: float) -> slice:
+        """The detections within a time of one of them."""
         times_s = self._times_s[self._start : self._end]
         centre_s = self._times_s[at]
         first = self._start + int(times_s.searchsorted(centre_s - reach_s - TIME_ERROR_S))
-        stop = self._start + int(times_s.searchsorted(centre_s + reach_s + TIME_ERROR_S))
-        if self._is_doubtful[first + 1 : stop].any():
-            doubtful = first + 1 + np.flatnonzero(self._is_doubtful[first + 1 : stop])
-            first = max([first, *doubtful[doubtful <= at]])
-            stop = min([stop, *doubtful[doubtful > at]])
-        return slice(first, stop)
+        return slice(first, self._start + int(times_s.searchsorted(centre_s + reach_s + TIME_ERROR_S)))
+
+    def _window(self, at: int, reach_s: float) -> slice:
+        """The detections within a time of one of them that are surely of the same face."""
+        span = self._span(at, reach_s)
+        if self._newest_doubtful <= span.start:
+            return span
+        doubtful = span.start + 1 + np.flatnonzero(self._is_doubtful[span.start + 1 : span.stop])
+        return slice(max([span.start, *doubtful[doubtful <= at]]), min([span.stop, *doubtful[doubtful > at]]))
 
 
 def _fit(times_s: NDArray[np.float64], rows: NDArray[np.float64], raw: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ LEAST_MEMORY_S = 0.5
 class TrackedFrame:
     """What must be covered in one frame: row i of every array describes box i.
 
-    A track has one box in a frame, but up to three where it is in doubt whether it is one face or two.
+    A track has one box in a frame, but more where it is in doubt whether it is one face or two.
     """
 
     number: int
