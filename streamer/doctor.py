@@ -104,15 +104,16 @@ def _knows_protocol(name: str) -> bool:
     return True
 
 
-def _weights() -> list[Finding]:
+def examine_weights(folder: Path = PRETRAINED) -> list[Finding]:
+    """Whether each file of the manifest is what the manifest says."""
     try:
-        manifest = read_manifest()
+        manifest = read_manifest(folder)
     except WeightsError as error:
-        return [Finding(topic="weights", name=str(PRETRAINED), verdict="broken", fact=str(error))]
+        return [Finding(topic="weights", name=folder.name, verdict="broken", fact=str(error))]
     findings = []
     for name, digest in manifest.items():
         try:
-            size = len(read_weights(name))
+            size = len(read_weights(name, folder))
             findings.append(_ok("weights", name, f"SHA-256 {digest} verified, {size} bytes"))
         except WeightsError as error:
             findings.append(Finding(topic="weights", name=name, verdict="broken", fact=str(error)))
@@ -154,7 +155,7 @@ CHECKS: tuple[Callable[[], Sequence[Finding]], ...] = (
     _versions,
     _encoders,
     _protocols,
-    _weights,
+    examine_weights,
     _detectors,
     _sharing,
 )

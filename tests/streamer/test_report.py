@@ -20,7 +20,13 @@ from streamer.report import SCHEMA, ReportWriter, report_path
 
 def frame(number: int, covers: list[Cover]) -> FrameReport:
     return FrameReport(
-        stream=0, number=number, pts=number * 512, time_s=number / 25, raw_slot=3, covers=covers, covered_whole=None if covers else "corrupt"
+        stream=0,
+        number=number,
+        pts=number * 512,
+        time_s=number / 25,
+        raw_slot=3,
+        covers=covers,
+        covered_whole=None if covers else "corrupt",
     )
 
 
@@ -35,7 +41,9 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def test_a_report_names_both_files_the_settings_the_weights_and_every_cover(files: tuple[Path, Path]) -> None:
     source, output = files
     with closing(ReportWriter(output, AnonymizeSettings())) as report:
-        report.frame(frame(0, [Cover(4, (1.04, 2.0, 30.0, 40.0), "reached_back", 0.0), Cover(5, (0, 0, 9, 9), "detected", 0.87654)]))
+        report.frame(
+            frame(0, [Cover(4, (1.04, 2.0, 30.0, 40.0), "reached_back", 0.0), Cover(5, (0, 0, 9, 9), "detected", 0.87654)])
+        )
         report.frame(frame(1, []))
         report.finish(source=source, output=output, facts={"kind": "video", "notes": ["The tags title are dropped."]})
 
