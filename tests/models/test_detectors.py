@@ -1,4 +1,4 @@
-"""The detector finds faces where they are, once each, at every size that it promises."""
+"""The detector finds faces where they are, once each, at every size that it promises, and nothing where there is nothing."""
 
 from __future__ import annotations
 
@@ -6,17 +6,228 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from models.detectors import RgbImage, image_render, open_detector
+from models.detectors import (
+    CenterFaceDetector,
+    DetectorSize,
+    FaceDetector,
+    Region,
+    RgbImage,
+    Size,
+    image_render,
+    merge,
+    open_detector,
+    suppress_overlaps,
+    working_size,
+)
+from models.faces import KEYPOINT_NAMES, Boxes, Faces
 
-FACES = sorted((Path(__file__).parents[2] / "streamer" / "demo_faces").glob("*.jpg"))
+FACES = sorted((Path(__file__).parents[2] / "streamer" / "demo_faces").glob("*.jpg"))[:8]
+FRAME_SIZE = (1280, 720)
+FACE_PART = 0.6
+"""Of the width of the demo pictures, about: the face itself."""
 
 
 def read_rgb(path: Path) -> RgbImage:
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-def test_a_close_up_is_found_once() -> None:
-    picture = read_rgb(FACES[0])
-    faces = open_detector("centerface").detect(image_render(picture), (512, 512))
-    assert len(faces) == 1
+@pytest.fixture(scope="module")
+def portraits() -> list[RgbImage]:
+    return [read_rgb(path) for path in FACES]
+
+
+@pytest.fixture(scope="module")
+def detectors() -> dict[DetectorSize, FaceDetector]:
+    sizes: tuple[DetectorSize, ...] = ("default", "full")
+    return {size: open_detector("centerface", size) for size in sizes}
+
+
+def collage(portraits: list[RgbImage], face_width: float, frame_size: Size = FRAME_SIZE) -> tuple[RgbImage, Boxes]:
+    """A grey frame with the portraits in a row, each face about `face_width` wide, and where the faces are."""
+    side = round(face_width / FACE_PART)
+    width, height = frame_size
+    frame = np.full((height, width, 3), 120, np.uint8)
+    boxes = []
+    for index, portrait in enumerate(portraits):
+        x = round((index + 0.5) * width / len(portraits) - side / 2)
+        y = round(height / 2 - side / 2) + (index % 3 - 1) * min(side, 100)
+        frame[y : y + side, x : x + side] = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
+        boxes.append((x + 0.2 * side, y + 0.15 * side, x + 0.8 * side, y + 0.92 * side))
+    return frame, np.array(boxes, np.float32)
+
+
+def overlaps(box: Boxes, others: Boxes) -> Boxes:
+    shared = np.prod(np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0), axis=1)
+    return shared / (np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1) - shared)
+
+
+def times_found(faces: Faces, expected: Boxes) -> list[int]:
+    return [int((overlaps(box, faces.boxes) > 0.4).sum()) for box in expected]
+
+
+def assert_each_found_once(faces: Faces, expected: Boxes) -> None:
+    assert times_found(faces, expected) == [1] * len(expected)
+    assert len(faces) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_thorough", "face_width"), [("full", True, 12), ("full", False, 12), ("default", True, 20), ("default", False, 24)]
+)
+def test_of_eight_faces_of_the_least_width_at_most_one_is_missed(
+    portraits: list[RgbImage],
+    detectors: dict[DetectorSize, FaceDetector],
+    size: DetectorSize,
+    is_thorough: bool,
+    face_width: float,
+) -> None:
+    frame, boxes = collage(portraits, face_width)
+    found = times_found(detectors[size].detect(image_render(frame), FRAME_SIZE, is_thorough=is_thorough), boxes)
+    assert sum(found) >= len(boxes) - 1
+    assert max(found) == 1
+
+
+@pytest.mark.parametrize("is_thorough", [True, False])
+@pytest.mark.parametrize("face_width", [28, 40, 64])
+def test_each_face_above_the_least_width_is_found_once(
+    portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector], face_width: float, is_thorough: bool
+) -> None:
+    frame, boxes = collage(portraits, face_width)
+    assert_each_found_once(detectors["default"].detect(image_render(frame), FRAME_SIZE, is_thorough=is_thorough), boxes)
+
+
+@pytest.mark.parametrize("frame_size", [(640, 360), (1920, 1080), (3840, 2160), (720, 1280)])
+def test_a_face_of_the_same_share_is_found_in_frames_of_any_size(
+    portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector], frame_size: Size
+) -> None:
+    frame, boxes = collage(portraits, 40 * max(frame_size) / 1280, frame_size)
+    assert_each_found_once(detectors["default"].detect(image_render(frame), frame_size), boxes)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.9, 1.1])
+def test_a_face_that_fills_the_frame_is_found_once(
+    portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector], share: float
+) -> None:
+    width = round(512 * FACE_PART / share)
+    height = width * 9 // 16
+    for portrait in portraits:
+        x, y = (512 - width) // 2, (540 - height) // 2
+        part = portrait[max(y, 0) : y + height, max(x, 0) : x + width] if share > FACE_PART else widened(portrait, width, height)
+        frame = cv2.resize(part, FRAME_SIZE, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+        faces = detectors["default"].detect(image_render(frame), FRAME_SIZE)
+        is_large = (faces.boxes[:, 2:] - faces.boxes[:, :2] > (0.3 * 1280, 0.5 * 720)).all(axis=1)
+        assert is_large[0]
+        assert is_large.sum() == 1
+
+
+def widened(portrait: RgbImage, width: int, height: int) -> RgbImage:
+    """The middle of a portrait, mirrored at the sides up to `width`."""
+    side = (width - 512) // 2
+    wide = cv2.copyMakeBorder(portrait, 0, 0, side, side, cv2.BORDER_REFLECT_101)
+    y = (540 - height) // 2
+    return wide[y : y + height].astype(np.uint8, copy=False)
+
+
+@pytest.mark.parametrize("angle_deg", [-30, 0, 30])
+def test_tilted_heads_are_found(portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector], angle_deg: float) -> None:
+    turn = cv2.getRotationMatrix2D((256, 256), angle_deg, 1)
+    tilted = [cv2.warpAffine(each, turn, (512, 512), borderMode=cv2.BORDER_REFLECT_101).astype(np.uint8) for each in portraits]
+    frame, boxes = collage(tilted, 60)
+    assert_each_found_once(detectors["default"].detect(image_render(frame), FRAME_SIZE), boxes)
+
+
+@pytest.mark.parametrize("level", [0, 16, 128, 255])
+def test_an_empty_frame_has_no_faces(detectors: dict[DetectorSize, FaceDetector], level: int) -> None:
+    frame = np.full((360, 640, 3), level, np.uint8)
+    assert len(detectors["default"].detect(image_render(frame), (640, 360))) == 0
+
+
+def test_detection_depends_on_nothing_but_the_frame(portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector]) -> None:
+    frame, _ = collage(portraits, 40)
+    detector = detectors["default"]
+    first = detector.detect(image_render(frame), FRAME_SIZE)
+    detector.detect(image_render(portraits[0]), (512, 512))
+    again = detector.detect(image_render(frame), FRAME_SIZE)
+    assert first.boxes.tobytes() == again.boxes.tobytes()
+    assert first.scores.tobytes() == again.scores.tobytes()
+
+
+def test_faces_come_best_first(portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector]) -> None:
+    frame, _ = collage(portraits, 40)
+    scores = detectors["default"].detect(image_render(frame), FRAME_SIZE).scores
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_eyes_and_nose_lie_where_a_person_has_them(portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector]) -> None:
+    known = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye")]
+    for portrait in portraits:
+        faces = detectors["default"].detect(image_render(portrait), (512, 512))
+        nose, left_eye, right_eye = faces.keypoints[0, known]
+        assert right_eye[0] < nose[0] < left_eye[0]
+        assert nose[1] > max(left_eye[1], right_eye[1])
+        x1, y1, x2, y2 = faces.boxes[0]
+        assert ((faces.keypoints[0, known] > (x1, y1)) & (faces.keypoints[0, known] < (x2, y2))).all()
+        assert (faces.keypoint_scores[0] > 0).nonzero()[0].tolist() == sorted(known)
+
+
+def test_a_higher_threshold_only_removes_faces(portraits: list[RgbImage]) -> None:
+    frame, _ = collage(portraits, 20)
+    low, high = (open_detector("centerface", threshold=value).detect(image_render(frame), FRAME_SIZE) for value in (0.05, 0.3))
+    kept = low[low.scores > 0.3]
+    assert 0 < len(high) < len(low)
+    assert kept.boxes.tobytes() == high.boxes.tobytes()
+
+
+def test_an_unknown_detector_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown detector 'haar', use one of: centerface"):
+        open_detector("haar")
+
+
+def test_only_small_renders_are_asked_for() -> None:
+    asked: list[tuple[Region, Size]] = []
+
+    def render(region: Region, size: Size) -> RgbImage:
+        asked.append((region, size))
+        return np.zeros((size[1], size[0], 3), np.uint8)
+
+    CenterFaceDetector().detect(render, (3840, 2160), is_thorough=False)
+    assert asked == [((0, 0, 3840, 2160), (576, 320))]
+
+
+@given(st.integers(16, 8192), st.integers(16, 8192), st.integers(128, 2048))
+def test_working_sizes_fit_the_network(width: int, height: int, longer_side: int) -> None:
+    size = working_size((width, height), longer_side)
+    assert all(side % 32 == 0 and side > 0 for side in size)
+    assert max(size) <= longer_side + 16
+    assert max(size) <= 4 * max(width, height) + 16
+
+
+def boxes_of(corners: Boxes) -> Boxes:
+    return np.concatenate([corners[:, :2], corners[:, :2] + corners[:, 2:] + 1], axis=1)
+
+
+corner_arrays = st.integers(0, 30).flatmap(lambda count: arrays(np.float32, (count, 4), elements=st.floats(0, 100, width=32)))
+
+
+@given(corner_arrays, st.integers(0, 2**32 - 1), st.floats(0.1, 0.9))
+def test_suppression_keeps_the_best_of_each_overlap(corners: Boxes, seed: int, max_overlap: float) -> None:
+    boxes = boxes_of(corners)
+    scores = np.random.default_rng(seed).random(len(boxes), np.float32)
+    kept = suppress_overlaps(boxes, scores, max_overlap)
+    assert (np.diff(scores[kept]) <= 0).all()
+    for index, row in enumerate(kept):
+        assert (overlaps(boxes[row], boxes[kept[index + 1 :]]) <= max_overlap + 1e-4).all()
+    for row in set(range(len(boxes))) - set(kept.tolist()):
+        better = kept[scores[kept] >= scores[row]]
+        assert (overlaps(boxes[row], boxes[better]) > max_overlap - 1e-4).any()
+
+
+def test_fragments_of_a_better_close_up_are_dropped_and_better_faces_stay() -> None:
+    close_up = Faces(boxes=np.array([[0, 0, 1000, 700]], np.float32), scores=np.array([0.6], np.float32))
+    inside = np.array([[100, 100, 300, 300], [500, 100, 700, 300]], np.float32)
+    merged = merge(Faces(boxes=inside, scores=np.array([0.5, 0.9], np.float32)), close_up)
+    assert merged.boxes.tolist() == [inside[1].tolist(), close_up.boxes[0].tolist()]
