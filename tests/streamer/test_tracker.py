@@ -331,20 +331,3 @@ def test_memory_is_bounded_however_long_the_stream() -> None:
     assert most_waiting <= 13
     assert most_remembered < 60
     assert most_capacity <= 128
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("count", "most_ms"), [(2, 0.3), (30, 3.0)])
-def test_tracking_takes_a_small_part_of_a_frame_time(count: int, most_ms: float) -> None:
-    generator = np.random.default_rng(9)
-    places = [((i % 6) * 200 + 80, (i // 6) * 140 + 60) for i in range(count)]
-    frames = [
-        faces_at(*(square(x + n % 50 + generator.normal(), y + generator.normal(), 60) for x, y in places), keypoint_score=0.9)
-        for n in range(150)
-    ]
-    took_s = []
-    for _ in range(3):
-        started_s = time.process_time()
-        track(frames)
-        took_s.append(time.process_time() - started_s)
-    assert min(took_s) / len(frames) * 1000 < 3 * most_ms  # room for a busy machine
