@@ -88,6 +88,8 @@ class MediaInfo(msgspec.Struct, frozen=True, kw_only=True):
     clock_jumps: bool
     packets_expected: int | None
     """Packets of the picture track that an undamaged file has; None where the container does not say."""
+    end_pts: int | None
+    """Where the container says that the last picture ends, in units of `time_base`; None where it does not say."""
     tracks: tuple[Track, ...]
     tags: dict[str, str]
     chapters: tuple[dict[str, Any], ...]
@@ -198,6 +200,7 @@ def _describe(path: Path, container: av.container.InputContainer, stream: av.Vid
     width, height = frames.padded_size(*orientation.size(frame.width, frame.height), name)
     rate = stream.average_rate or stream.guessed_rate
     aspect = stream.sample_aspect_ratio or Fraction(1)
+    is_mov = container.format.name.startswith("mov,")
     clock_jumps = container.format.name in _JUMPING_FORMATS
     start = Fraction(container.start_time, av.time_base) if clock_jumps and container.start_time is not None else Fraction(0)
     duration_s = _duration_s(container, stream)
@@ -220,7 +223,8 @@ def _describe(path: Path, container: av.container.InputContainer, stream: av.Vid
         duration_s=duration_s,
         start=start,
         clock_jumps=clock_jumps,
-        packets_expected=stream.frames or None if container.format.name.startswith("mov,") else None,
+        packets_expected=len(stream.index_entries) if stream.frames and is_mov else None,
+        end_pts=(stream.start_time or 0) + stream.duration if stream.duration and is_mov else None,
         tracks=_tracks(container),
         tags=_clean_tags(container.metadata),
         chapters=tuple(cast(list[dict[str, Any]], container.chapters())),

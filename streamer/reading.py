@@ -168,7 +168,7 @@ class VideoReader:
                 yield from self._copies(None, container.streams[index])
         if waiting is None:
             raise InputError(f"{self._path}: no picture can be decoded")
-        yield waiting
+        yield replace(waiting, duration=self._last_duration(waiting))
         self._note_damage(declared_s)
         self._note_clock(clock)
 
@@ -258,6 +258,13 @@ class VideoReader:
         if packet.pts is None or packet.pts >= 0 or self._muxer not in ("mp4", "mov"):
             return True
         return (packet.pts + (packet.duration or 0)) * _base(packet) < -_LONGEST_PRIMING_S
+
+    def _last_duration(self, frame: DecodedFrame) -> int:
+        """MP4 gives durations in the order of decoding, so that the one of the picture shown last is only in the track's."""
+        is_whole = self.info.packets_expected is not None and self._picture_packets >= self.info.packets_expected
+        if self.info.end_pts is None or not is_whole:
+            return frame.duration
+        return max(frame.duration, self.info.end_pts - frame.pts)
 
     def _usual_duration(self) -> int:
         rate = self.info.average_rate

@@ -47,6 +47,7 @@ class VideoWriter:
         self._plan = plan
         self._time_base = Fraction(*opened.time_base)
         self._durations: dict[int, int] = {}
+        self._last_packet: av.packet.Packet[av.VideoStream] | None = None
         self._frames = 0
         self._first_pts: int | None = None
         self._end_pts: int | None = None
@@ -94,6 +95,7 @@ class VideoWriter:
         """Write what the encoder still holds and finish the file. Raises OutputError."""
         with self._reporting():
             self._mux(self._pictures.encode(None))
+            self._mux_last()
             self._container.close()
         return Written(frames=self._frames, first_pts=self._first_pts, end_pts=self._end_pts, packets=tuple(self._packets))
 
@@ -162,7 +164,18 @@ class VideoWriter:
             # Most encoders do not pass the duration on; it matters for the last frame, which nothing follows.
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
-            self._container.mux(packet)
+            if self._last_packet is not None:
+                self._container.mux(self._last_packet)
+            self._last_packet = packet
+
+    def _mux_last(self) -> None:
+        packet = self._last_packet
+        if packet is None:
+            return
+        if self._plan.container in ("mp4", "mov") and packet.dts is not None and self._end_pts is not None:
+            # MP4 counts from decoding time to decoding time, so that only the packet decoded last can prolong the track.
+            packet.duration = max(packet.duration or 0, self._end_pts - packet.dts)
+        self._container.mux(packet)
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
 import av
 import av.audio
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+from streamer.config import MetadataKind, VideoSettings
+from streamer.encoders import OutputPlan, plan_output
+from streamer.probe import probe
+from streamer.reading import DecodedFrame, VideoReader
+from streamer.verification import verify_output
+from streamer.writing import VideoWriter, Written
 
 CORNERS = {"top left": (220, 40, 40), "top right": (40, 200, 40), "bottom left": (50, 60, 220), "bottom right": (235, 235, 235)}
 """The colours of the four quarters of each test picture."""
@@ -196,3 +204,37 @@ def corner_colors(rgb: NDArray[np.uint8]) -> dict[str, tuple[int, ...]]:
 def most_like(color: tuple[int, ...]) -> str:
     """Which quarter of a test picture has a colour like this."""
     return min(CORNERS, key=lambda name: sum(abs(a - b) for a, b in zip(CORNERS[name], color, strict=True)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """What came of reading a file and writing its pictures again, uncovered."""
+
+    path: Path
+    plan: OutputPlan
+    reader: VideoReader
+    frames: list[DecodedFrame]
+    written: Written
+
+
+def copy_clip(source: Path, target: Path, settings: VideoSettings | None = None, keep: tuple[MetadataKind, ...] = ()) -> Copy:
+    """Send a file through plan, reader, writer and verification as the processes do, and give it its final name."""
+    plan = plan_output(probe(source), settings or VideoSettings(), keep, target)
+    reader = VideoReader(source, msgspec.msgpack.decode(msgspec.msgpack.encode(plan), type=OutputPlan), threads=1)
+    opened = reader.opened(1)
+    temporary = target.parent / f".{target.name}.part"
+    writer = VideoWriter(temporary, opened, plan, threads=1)
+    planes = opened.layout.planes(np.zeros(opened.layout.nbytes, np.uint8))
+    frames = []
+    for item in reader:
+        if isinstance(item, DecodedFrame):
+            item.write_into(planes)
+            writer.write(planes, item.pts, item.duration)
+            frames.append(replace(item, picture=av.VideoFrame()))
+        else:
+            writer.write_audio(item)
+    written = writer.close()
+    verify_output(temporary, frames=len(frames), opened=opened, plan=plan, written=written)
+    path = Path(plan.path)
+    temporary.rename(path)
+    return Copy(path=path, plan=plan, reader=reader, frames=frames, written=written)
