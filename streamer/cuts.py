@@ -14,7 +14,6 @@ from streamer.pictures import Plane
 
 WIDTH, HEIGHT = 64, 36
 _BLOCK_WIDTH, _BLOCK_HEIGHT, _REACH = 16, 12, 8
-_MEMORY = 3
 
 SURELY_SAME = 0.75
 """Two pictures that correlate at least so are of one shot; of 970 pairs of unrelated photographs none did (maximum 0.63)."""
@@ -41,14 +40,14 @@ class _Thumbnail(NamedTuple):
 
 @dataclass
 class CutDetector:
-    """Compares each picture with those before it; one for each stream, asked in the order of the frames.
+    """Compares each picture with the one before it; one for each stream, asked in the order of the frames.
 
     Brightness and contrast are made equal first: flashes and fades are no cuts. Pictures without structure (black, white) belong to
     no shot: the first one after them is compared with the last one before them. Motion that is found again is no cut, and of motion
     too fast for that, only the beginning is taken for one. Dissolves go unnoticed.
     """
 
-    _recent: deque[_Thumbnail] = field(default_factory=lambda: deque(maxlen=_MEMORY))
+    _last: _Thumbnail | None = None
     _matches: deque[float] = field(default_factory=lambda: deque([1.0, 1.0], maxlen=2))
 
     def is_cut(self, luma: Plane) -> bool:
@@ -56,15 +55,9 @@ class CutDetector:
         thumbnail = _thumbnail(luma)
         if thumbnail is None:
             return False
-        match = 0.0 if self._recent else 1.0
-        for old in reversed(self._recent):
-            match = max(match, _match(thumbnail, old))
-            if match >= SURELY_SAME:
-                break
+        match = 1.0 if self._last is None else _match(thumbnail, self._last)
         is_cut = match < min(EXPLAINED, min(self._matches) - _DROP)
-        if is_cut:
-            self._recent.clear()
-        self._recent.append(thumbnail)
+        self._last = thumbnail
         self._matches.append(match)
         return is_cut
 
