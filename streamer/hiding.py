@@ -90,7 +90,7 @@ class PhotoHider:
 
         Raises ValueError for an image of another shape or type.
         """
-        if image.dtype not in (np.uint8, np.uint16) or image.shape[2:] not in ((), (3,), (4,)):
+        if image.dtype not in (np.uint8, np.uint16) or image.ndim < 2 or image.shape[2:] not in ((), (3,), (4,)):
             raise ValueError(f"a photo must be uint8 or uint16 with 1, 3 or 4 channels, is {image.dtype} {image.shape}")
         fills, failed = self._faces.make(RgbPicture(image=image), boxes, (1, 1))
         safe = image.copy()

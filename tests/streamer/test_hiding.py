@@ -20,7 +20,7 @@ from streamer.config import FilterSettings
 from streamer.errors import UsageError
 from streamer.filters import FILTERS
 from streamer.hiding import Hider, PhotoHider
-from streamer.masks import FaceMask, chroma_alpha, face_mask
+from streamer.masks import FaceMask, face_mask
 from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane, RawPicture, RgbPixels, region_to_rgb
 
 FACE = next((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))
@@ -71,17 +71,13 @@ def masks_of(layout: PictureLayout, boxes: Boxes, setting: FilterSettings) -> li
 
 
 def weights(layout: PictureLayout, boxes: Boxes, setting: FilterSettings) -> list[NDArray[np.uint8]]:
-    """For each plane the greatest weight that any mask has at a sample."""
-    form = PIXEL_FORMATS[layout.pixel_format]
-    x_step, y_step = 1 << form.chroma_x_shift, 1 << form.chroma_y_shift
-    most = [np.zeros(shape, np.uint8) for shape in layout.plane_shapes]
+    """For each plane the greatest weight that any mask has at a sample, or in chroma at any pixel that the sample colours."""
+    luma = np.zeros((layout.height, layout.width), np.uint8)
     for mask in masks_of(layout, boxes, setting):
         x1, y1, x2, y2 = mask.region
-        np.maximum(most[0][y1:y2, x1:x2], mask.alpha, out=most[0][y1:y2, x1:x2])
-        for plane in most[1:]:
-            part = plane[y1 // y_step : y2 // y_step, x1 // x_step : x2 // x_step]
-            np.maximum(part, chroma_alpha(mask.alpha, (x_step, y_step)), out=part)
-    return most
+        np.maximum(luma[y1:y2, x1:x2], mask.alpha, out=luma[y1:y2, x1:x2])
+    grids = [luma.reshape(rows, layout.height // rows, columns, layout.width // columns) for rows, columns in layout.plane_shapes]
+    return [grid.max(axis=(1, 3)) for grid in grids]
 
 
 def hidden(layout: PictureLayout, raw: Sequence[Plane], boxes: Boxes, setting: FilterSettings) -> tuple[Plane, ...]:
@@ -330,7 +326,13 @@ def test_a_photo_on_a_box_mask_is_the_published_baseline(name: str) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((2, 4, 4, 3), np.uint8), np.zeros((4, 4), bool)],
+    [
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((2, 4, 4, 3), np.uint8),
+        np.zeros((4, 4), bool),
+        np.zeros(4, np.uint8),
+    ],
 )
 def test_an_image_of_another_kind_is_refused(image: NDArray[Any]) -> None:
     with pytest.raises(ValueError, match="a photo must be"):

@@ -110,8 +110,9 @@ def test_conversion_agrees_with_ffmpeg() -> None:
 @pytest.mark.parametrize("pixel_format", PIXEL_FORMATS)
 def test_samples_above_the_format_never_come_back(pixel_format: str) -> None:
     form = layout(pixel_format, range=2)
-    for level in (0, np.iinfo(form.dtype).max):
-        for plane in rgb_to_region(np.full((48, 64, 3), level, form.dtype), form):
+    for corner in np.ndindex(2, 2, 2):
+        color = np.array(corner) * np.iinfo(form.dtype).max
+        for plane in rgb_to_region(np.broadcast_to(color.astype(form.dtype), (48, 64, 3)).copy(), form):
             assert plane.max() < 1 << PIXEL_FORMATS[pixel_format].bits
 
 
