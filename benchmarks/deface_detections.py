@@ -32,7 +32,9 @@ def main() -> None:
             copy = cv2.resize(picture, None, fx=arguments.scale, fy=arguments.scale, interpolation=interpolation)
         rows, _ = detector(cv2.cvtColor(copy, cv2.COLOR_BGR2RGB), threshold=LEAST_SCORE)
         across, down = picture.shape[1] / copy.shape[1], picture.shape[0] / copy.shape[0]
-        detections[path.name] = [[float(v) for v in (x1 * across, y1 * down, x2 * across, y2 * down, s)] for x1, y1, x2, y2, s in rows]
+        detections[path.name] = [
+            [float(v) for v in (x1 * across, y1 * down, x2 * across, y2 * down, s)] for x1, y1, x2, y2, s in rows
+        ]
     name = f"deface {arguments.in_shape or 'full'}"
     content = {"name": name, "scale": arguments.scale, "threshold": DEFAULT_THRESHOLD, "detections": detections}
     arguments.output.write_text(json.dumps(content))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -48,19 +48,18 @@ def image_render(image: RgbImage) -> Render:
 
     def render(region: Region, size: Size) -> RgbImage:
         x1, y1, x2, y2 = region
-        part = image[y1:y2, x1:x2]
-        is_shrunk = size[0] <= x2 - x1 and size[1] <= y2 - y1
-        return cv2.resize(part, size, interpolation=cv2.INTER_AREA if is_shrunk else cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        return resize(image[y1:y2, x1:x2], size)
 
     return render
 
 
-class Pass(NamedTuple):
-    """One run of the network: a part of the frame, the size it is rendered at, and the grey border put around it."""
-
-    region: Region
-    size: Size
-    border: Size = (0, 0)
+def resize(image: RgbImage, size: Size) -> RgbImage:
+    """The image at a size, averaged over whole pixels where it shrinks by two or more, which is fast, and bilinear for the rest."""
+    height, width = image.shape[:2]
+    factor = min(width // size[0], height // size[1])
+    if factor > 1:
+        image = cv2.resize(image, (width // factor, height // factor), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 SIZE_MULTIPLE = 32
@@ -75,7 +74,7 @@ BETWEEN_SIDES = {"default": 576, "full": 1280}
 the face's share of the frame."""
 MAX_ENLARGEMENT = 4
 CLOSE_UP_SIZE, CLOSE_UP_BORDER = (84, 64), (22, 16)
-"""The pass for faces that fill the frame: rendered very small, in a border so that the network sees around them."""
+"""The pass for faces that fill the frame: shrunk to this, in a grey border so that the network sees around them."""
 LEAST_CLOSE_UP = 0.5
 """Part of the frame's width or height from which a face of the close-up pass counts; smaller ones are the other pass's."""
 CONTAINED = 0.9
@@ -88,13 +87,6 @@ def working_size(frame_size: Size, longer_side: int) -> Size:
     scale = min(longer_side / max(frame_size), MAX_ENLARGEMENT)
     width, height = (max(SIZE_MULTIPLE, round(side * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE) for side in frame_size)
     return width, height
-
-
-def close_up_pass(frame_size: Size) -> Pass:
-    """The whole frame at the size of the close-up pass, upright or lying like the frame."""
-    turn = 1 if frame_size[0] >= frame_size[1] else -1
-    (width, height), (across, down) = CLOSE_UP_SIZE[::turn], CLOSE_UP_BORDER[::turn]
-    return Pass((0, 0, *frame_size), (width, height), (across, down))
 
 
 class CenterFaceDetector:
@@ -112,32 +104,33 @@ class CenterFaceDetector:
         self._network = open_backend(backend, "centerface.onnx", threads=threads)
 
     def detect(self, render: Render, frame_size: Size, *, is_thorough: bool = True) -> Faces:
-        whole = (0, 0, *frame_size)
         longer_side = self._thorough_side if is_thorough else self._between_side
-        faces = self._run(render, Pass(whole, working_size(frame_size, longer_side)))
-        faces = faces[suppress_overlaps(faces.boxes, faces.scores, MAX_OVERLAP)]
-        if not is_thorough:
-            return faces
-        close_ups = self._run(render, close_up_pass(frame_size))
-        sides = (close_ups.boxes[:, 2:] - close_ups.boxes[:, :2]) / np.array(frame_size, np.float32)
-        close_ups = close_ups[sides.max(axis=1) >= LEAST_CLOSE_UP]
-        return merge(faces, close_ups[suppress_overlaps(close_ups.boxes, close_ups.scores, MAX_OVERLAP)])
+        picture = render((0, 0, *frame_size), working_size(frame_size, longer_side))
+        faces = self._find(picture, frame_size)
+        return merge(faces, self._find_close_ups(picture, frame_size)) if is_thorough else faces
 
-    def _run(self, render: Render, run: Pass) -> Faces:
-        """Faces of one pass in pixels of the frame, in no order, duplicates included."""
-        picture = render(run.region, run.size)
-        across, down = run.border
-        if across or down:
-            picture = cv2.copyMakeBorder(picture, down, down, across, across, cv2.BORDER_CONSTANT, value=(GREY,) * 3)  # type: ignore[assignment]
+    def _find_close_ups(self, picture: RgbImage, frame_size: Size) -> Faces:
+        (width, height), (across, down) = CLOSE_UP_SIZE, CLOSE_UP_BORDER
+        if frame_size[0] < frame_size[1]:
+            width, height, across, down = height, width, down, across
+        shrunk = resize(picture, (width, height))
+        grey = (GREY, GREY, GREY)
+        bordered = cv2.copyMakeBorder(shrunk, down, down, across, across, cv2.BORDER_CONSTANT, value=grey)
+        faces = self._find(bordered.astype(np.uint8, copy=False), frame_size, border=(across, down))
+        sides = (faces.boxes[:, 2:] - faces.boxes[:, :2]) / np.array(frame_size, np.float32)
+        return faces[sides.max(axis=1) >= LEAST_CLOSE_UP]
+
+    def _find(self, picture: RgbImage, frame_size: Size, border: Size = (0, 0)) -> Faces:
+        """Faces in pixels of the frame, of which `picture` shows all inside `border`; best first, each once."""
         maps: Maps = self._network.run([picture[None]])[0][0]
         faces = decode(maps, self._least_logit)
-        x1, y1, x2, y2 = run.region
-        scale = np.array([(x2 - x1) / run.size[0], (y2 - y1) / run.size[1]], np.float32)
-        origin = np.array([x1, y1], np.float32) - np.array(run.border, np.float32) * scale
+        faces = faces[suppress_overlaps(faces.boxes, faces.scores, MAX_OVERLAP)]
+        origin = np.array(border, np.float32)
+        scale = np.array(frame_size, np.float32) / (np.array(picture.shape[1::-1], np.float32) - 2 * origin)
         return Faces(
-            boxes=faces.boxes * np.tile(scale, 2) + np.tile(origin, 2),
+            boxes=(faces.boxes - np.tile(origin, 2)) * np.tile(scale, 2),
             scores=faces.scores,
-            keypoints=faces.keypoints * scale + origin,
+            keypoints=(faces.keypoints - origin) * scale,
             keypoint_scores=faces.keypoint_scores,
         )
 
