@@ -70,6 +70,12 @@ ENCODERS: dict[CodecName, Encoder] = {
 }
 """The values of `video.codec`."""
 
+_HELD_CODECS: dict[Container, tuple[Literal["h264", "hevc", "av1"], ...]] = {
+    "mp4": ("h264", "hevc", "av1"),
+    "mov": ("h264", "hevc"),
+    "mkv": ("h264", "hevc", "av1"),
+    "webm": ("av1",),
+}
 _FALLBACKS: tuple[Container, ...] = ("mkv", "mov")
 """Where sound may go that the wanted container cannot hold."""
 
@@ -196,7 +202,7 @@ def why_not_open(name: str, *, size: tuple[int, int], pixel_format: str, options
     """Open an encoder and say what it objects to; empty where it opens."""
     try:
         context = av.CodecContext.create(name, "w")
-    except av.FFmpegError:
+    except ValueError:
         return "it is not part of this FFmpeg"
     if not isinstance(context, av.VideoCodecContext):
         return "it is no video encoder"
@@ -260,8 +266,9 @@ def _choose_encoder(info: MediaInfo, settings: VideoSettings, container: Contain
         usual: CodecName = "h264" if bits == 8 or info.is_interlaced else "hevc"
         name = "av1" if container == "webm" else usual
     encoder = ENCODERS[name]
-    if container == "webm" and encoder.codec != "av1":
-        raise UsageError(f"video.codec: {name} cannot be put into webm; use av1 or another container")
+    if encoder.codec not in _HELD_CODECS[container]:
+        held = " or ".join(_HELD_CODECS[container])
+        raise UsageError(f"video.codec: {name} cannot be put into {container}; use {held}, or another container")
     if info.is_interlaced and name != "h264":
         raise UsageError(f"{info.path}: is interlaced, which {name} cannot keep here; use the codec h264 (and not webm)")
     return name, encoder
@@ -271,7 +278,7 @@ def _encoder_format(info: MediaInfo, encoder: Encoder) -> tuple[str, list[str]]:
     """The encoder's nearest format to the layout's, and what is lost by it."""
     try:
         formats = {form.name for form in av.Codec(encoder.name, "w").video_formats or ()}
-    except av.FFmpegError as error:
+    except ValueError as error:
         raise OutputError(f"{info.path}: the encoder {encoder.name} is not part of this FFmpeg") from error
     wanted = info.layout.pixel_format
     for candidate in (wanted, *_EQUIVALENTS.get(wanted, ())):

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 import av
 import av.container
+import av.filter
 import av.stream
 import av.video
 import msgspec
@@ -41,8 +42,8 @@ _MOST_PACKETS_WITHOUT_PICTURE = 2000
 _ENCODER_SETTINGS = (bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"), bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"))
 """The marks of the texts in which x264 and x265 note their settings."""
 _JUMPING_FORMATS = frozenset({"mpegts", "mpeg", "dv", "rm"})
-_FIELD_ORDERS: dict[int, Literal["progressive", "tff", "bff"]] = {1: "progressive", 2: "tff", 3: "bff", 4: "bff", 5: "tff"}
-"""AVFieldOrder: 2 and 5 show the top field first (the others differ in how the fields are stored)."""
+_LIMITED_GRAY_CODECS = frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video"})
+"""Codecs whose untagged grey is limited like their YUV; that of all others is full, as FFmpeg's converter takes it."""
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,7 +218,7 @@ def _describe(path: Path, container: av.container.InputContainer, stream: av.Vid
         time_base=stream.time_base,
         average_rate=rate or None,
         sample_aspect_ratio=1 / aspect if orientation.transposes else aspect,
-        field_order=_field_order(stream, frame),
+        field_order=field_order_of(frame),
         hdr=hdr_of_side_data(side_data(frame)),
         frames_estimated=stream.frames or (round(duration_s * rate) if duration_s and rate else None),
         duration_s=duration_s,
@@ -261,6 +262,9 @@ def _color(frame: av.VideoFrame, stream: av.VideoStream) -> ColorTags:
             transfer=transfer if transfer != frames.UNSPECIFIED else frames.SRGB_TRANSFER,
             matrix=frames.BT709,
         )
+    untagged_gray = frames.is_gray(frame.format) and range_ == 0
+    if untagged_gray and stream.codec_context.codec.canonical_name not in _LIMITED_GRAY_CODECS:
+        range_ = frames.FULL_RANGE
     if frame.format.name.startswith("yuvj"):
         range_ = frames.FULL_RANGE
     return ColorTags(range=range_, primaries=primaries, transfer=transfer, matrix=matrix)
@@ -270,11 +274,24 @@ def _first_specified(*values: int) -> int:
     return next((int(value) for value in values if int(value) not in (0, frames.UNSPECIFIED)), frames.UNSPECIFIED)
 
 
-def _field_order(stream: av.VideoStream, frame: av.VideoFrame) -> Literal["progressive", "tff", "bff"]:
-    order = _FIELD_ORDERS.get(stream.codec_context.field_order)
-    if frame.interlaced_frame and order in (None, "progressive"):
-        return "tff"
-    return order if order is not None and frame.interlaced_frame else "progressive"
+def field_order_of(frame: av.VideoFrame) -> Literal["progressive", "tff", "bff"]:
+    """Which field is shown first. What containers and parsers say of it is often wrong, so the frame itself is asked."""
+    if not frame.interlaced_frame:
+        return "progressive"
+    # PyAV does not show the flag, but a filter can see it.
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25))
+    chooser = graph.add("select", "eq(interlace_type,TOPFIRST)")
+    sink = graph.add("buffersink")
+    source.link_to(chooser)
+    chooser.link_to(sink)
+    graph.configure()
+    graph.push(frame)
+    try:
+        graph.pull()
+    except av.error.BlockingIOError:
+        return "bff"
+    return "tff"
 
 
 def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:

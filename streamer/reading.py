@@ -26,6 +26,7 @@ from streamer.tracks import has_adts_headers, track_parameters, without_adts_hea
 Packet: TypeAlias = "av.packet.Packet[av.stream.Stream]"
 
 _LARGEST_SHORTFALL_S = 1.0
+_ROUNDING_S = 0.001
 _LONGEST_PRIMING_S = 0.1
 """Hidden sound up to this long before the beginning is what the decoder needs to start; more was cut away by somebody."""
 
@@ -264,7 +265,9 @@ class VideoReader:
         is_whole = self.info.packets_expected is not None and self._picture_packets >= self.info.packets_expected
         if self.info.end_pts is None or not is_whole:
             return frame.duration
-        return max(frame.duration, self.info.end_pts - frame.pts)
+        said = self.info.end_pts - frame.pts
+        # What is a millisecond longer or less is rounding.
+        return said if (said - frame.duration) * self.info.time_base > _ROUNDING_S else frame.duration
 
     def _usual_duration(self) -> int:
         rate = self.info.average_rate

@@ -24,6 +24,9 @@ from streamer.tracks import add_tracks
 
 _FIELD_ORDER_NUMBERS = {"progressive": 1, "tff": 2, "bff": 3}
 
+_X265_LEAST_FRAMES = 3
+"""Of shorter clips x265 leaves the decoding times unset; their pictures are in the order of display."""
+
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
     """What went into an output, to hold it against what is read back."""
@@ -164,6 +167,8 @@ class VideoWriter:
             # Most encoders do not pass the duration on; it matters for the last frame, which nothing follows.
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
+            if self._frames < _X265_LEAST_FRAMES and self._plan.encoder == "libx265":
+                packet.dts = packet.pts
             if self._last_packet is not None:
                 self._container.mux(self._last_packet)
             self._last_packet = packet
@@ -172,9 +177,9 @@ class VideoWriter:
         packet = self._last_packet
         if packet is None:
             return
-        if self._plan.container in ("mp4", "mov") and packet.dts is not None and self._end_pts is not None:
+        if self._plan.container in ("mp4", "mov") and packet.pts is not None and self._end_pts is not None:
             # MP4 counts from decoding time to decoding time, so that only the packet decoded last can prolong the track.
-            packet.duration = max(packet.duration or 0, self._end_pts - packet.dts)
+            packet.duration = max(packet.duration or 0, self._end_pts - packet.pts)
         self._container.mux(packet)
 
     @contextmanager

@@ -110,7 +110,7 @@ def test_turned_and_mirrored_videos_are_set_upright(tmp_path: Path, degrees: int
 def test_every_pixel_format_keeps_its_colours(tmp_path: Path, name: str, codec: str, stored: str, expected: str) -> None:
     full = {"color_range": 2} if stored.startswith("yuvj") else {}
     attributes: dict[str, Any] = {"colorspace": 5 if stored.startswith("yuvj") else 1, **full}
-    clip = Clip(codec=codec, pixel_format=stored, attributes=attributes, pts=(0, 512), time_base=Fraction(1, 12800))
+    clip = Clip(codec=codec, pixel_format=stored, attributes=attributes)
     reader = VideoReader(write_clip(tmp_path / name, clip))
     assert reader.info.layout.pixel_format == expected
     found = corner_colors(_rgb(reader, _frames(reader)[0]))
