@@ -10,6 +10,10 @@ MOST_DEATHS = 3
 """A job that was in the hands of so many processes when they died is not tried again."""
 
 
+class UnexpectedAnswerError(Exception):
+    """A process answers for a job that it does not hold."""
+
+
 class Work(NamedTuple):
     """A job: its number, by which it is known and ordered, and the message that hands it out."""
 
@@ -39,10 +43,10 @@ class CreditDispatcher:
         self._idle[process] = None
 
     def finish(self, process: str, number: int) -> None:
-        """The process has answered this job and can take another. Raises ValueError if it does not hold it."""
+        """The process has answered this job and can take another. Raises UnexpectedAnswerError if it does not hold it."""
         held = self._held.get(process)
         if held is None or held.number != number:
-            raise ValueError(f"{process} answers job {number} but holds {None if held is None else held.number}")
+            raise UnexpectedAnswerError(f"{process} answers job {number} but holds {None if held is None else held.number}")
         del self._held[process]
         self._deaths.pop(number, None)
         self._idle[process] = None

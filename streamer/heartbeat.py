@@ -31,7 +31,8 @@ class HeartbeatPage:
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("veil-heartbeats", os.MFD_CLOEXEC)
         os.ftruncate(self.descriptor, mmap.PAGESIZE)
-        self._times_ns = np.frombuffer(mmap.mmap(self.descriptor, mmap.PAGESIZE), np.int64)
+        self._page = mmap.mmap(self.descriptor, mmap.PAGESIZE)
+        self._times_ns = np.frombuffer(self._page, np.int64)
 
     def reset(self, cell: int) -> None:
         """The cell is given to a process that has not started yet."""
@@ -42,4 +43,6 @@ class HeartbeatPage:
         return float(self._times_ns[cell]) / 1e9
 
     def close(self) -> None:
+        del self._times_ns
+        self._page.close()  # it holds a descriptor of its own
         os.close(self.descriptor)

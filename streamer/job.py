@@ -19,7 +19,7 @@ from loguru import logger
 from streamer.budget import detector_processes, plan_rings
 from streamer.channel import Decoder, encode
 from streamer.config import AnonymizeSettings
-from streamer.dispatch import CreditDispatcher
+from streamer.dispatch import CreditDispatcher, UnexpectedAnswerError
 from streamer.encoders import OutputPlan
 from streamer.errors import InternalError, Interrupted
 from streamer.image_job import ImageJob, run_image_jobs
@@ -43,7 +43,7 @@ from streamer.messages import (
     UndetectedFrame,
 )
 from streamer.pipeline import VIDEO_PIPELINE, ProcessRow, readers
-from streamer.rings import RingMemory, SlotTable
+from streamer.rings import RingMemory, SlotMismatchError, SlotTable
 from streamer.supervisor import Child, Died, Received, StopRequest, Supervisor
 from streamer.temporary import TemporaryOutput
 
@@ -193,7 +193,10 @@ class _VideoRun:
     def handle(self, event: Received | Died) -> None:
         match event:
             case Received(child=child, message=message, payload=payload):
-                self._act(child, message, payload)
+                try:
+                    self._act(child, message, payload)
+                except (SlotMismatchError, UnexpectedAnswerError) as error:
+                    raise InternalError(f"the {child.row.role} process broke the protocol: {error}") from error
             case Died(child=child):
                 self._bury(event)
         for name, payload in self._dispatcher.assign():

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
+import msgspec
 import zmq
 from loguru import logger
 
@@ -227,7 +228,12 @@ class Supervisor:
             child = self._children.get(identity)
             if child is None:
                 continue  # the last message of a child whose death was noticed first; its job is with another one
-            message = child.decoder.decode(payload)
+            try:
+                message = child.decoder.decode(payload)
+            except msgspec.ValidationError as error:
+                message = Failed(
+                    error=f"the {child.row.role} process broke the protocol: {error}", exit_code=ExitCode.INTERNAL, is_final=True
+                )
             match message:
                 case Hello():
                     child.is_connected = True

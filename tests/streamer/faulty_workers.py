@@ -13,9 +13,12 @@ import numpy as np
 from models.detectors import Render, Size
 from models.faces import Faces, no_faces
 from streamer.config import DetectorSettings
-from streamer.messages import AnonymizedFrame, DetectedFrame, Message, RawFrame
+from streamer.errors import UsageError
+from streamer.messages import AnonymizedFrame, DetectedFrame, ImageTask, Message, RawFrame, Stop
+from streamer.workers import RingHandles
 from streamer.workers.anonymizer import AnonymizerWorker
 from streamer.workers.detector import DetectorWorker
+from streamer.workers.image import ImageWorker
 
 FAULTY_FRAME = 20
 MARKER = "VEIL_TEST_MARKER"
@@ -121,3 +124,47 @@ class ForgetfulDetectorWorker(SquareDetectorWorker):
                 yield msgspec.structs.replace(answer, frame=msgspec.structs.replace(answer.frame, number=FAULTY_FRAME + 1))
             else:
                 yield answer
+
+
+class IdleWorker:
+    """Takes everything and answers nothing."""
+
+    def __init__(self, rings: RingHandles) -> None:
+        pass
+
+    def process(self, message: Message) -> Iterable[Message]:
+        return ()
+
+    def close(self) -> None:
+        pass
+
+
+class StubbornWorker(IdleWorker):
+    """Does not leave when it is told to."""
+
+    def close(self) -> None:
+        while True:
+            signal.pause()
+
+
+class MisconfiguredWorker(IdleWorker):
+    """Cannot be set up, for a reason that the user can mend."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        raise UsageError("detector.name: nobody\nknows it")
+
+
+class TalkativeWorker(IdleWorker):
+    """Says what its row does not allow."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        yield Stop()
+
+
+class FaultyImageWorker(ImageWorker):
+    """Is killed by every image whose name says so."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        if isinstance(message, ImageTask) and "poison" in message.source:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().process(message)

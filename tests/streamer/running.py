@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -117,12 +119,21 @@ def child(role: str) -> psutil.Process:
 def nothing_left_behind(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
     """Checks that the block leaves no process, socket, descriptor or temporary file; `folder` is where outputs go."""
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    descriptors = set(os.listdir("/proc/self/fd"))
+    descriptors = _open_descriptors()
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as sockets:
         monkeypatch.setattr(tempfile, "tempdir", sockets)
         yield
         assert os.listdir(sockets) == []
     monkeypatch.setattr(tempfile, "tempdir", None)
-    assert [process.cmdline() for process in psutil.Process().children(recursive=True)] == []
-    assert len(os.listdir("/proc/self/fd")) == len(descriptors)
+    assert not (left := psutil.Process().children(recursive=True)), f"still run: {left}"
+    assert not _open_descriptors() - descriptors, f"left open: {_open_descriptors() - descriptors}"
     assert [path.name for path in folder.iterdir() if ".veil-" in path.name] == []
+
+
+def _open_descriptors() -> Counter[str]:
+    """What the descriptors of this process lead to."""
+    found: Counter[str] = Counter()
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of this very listing
+            found[str(link.readlink())] += 1
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamer.dispatch import MOST_DEATHS, CreditDispatcher
+from streamer.dispatch import MOST_DEATHS, CreditDispatcher, UnexpectedAnswerError
 
 
 def test_a_process_holds_one_job_at_a_time_and_the_lowest_goes_first() -> None:
@@ -80,7 +80,7 @@ def test_an_answer_to_a_job_that_was_not_given_is_an_error() -> None:
     dispatcher.add_idle("a")
     dispatcher.submit(0, b"0")
     dispatcher.assign()
-    with pytest.raises(ValueError, match="answers job 1 but holds 0"):
+    with pytest.raises(UnexpectedAnswerError, match="answers job 1 but holds 0"):
         dispatcher.finish("a", 1)
-    with pytest.raises(ValueError, match="answers job 0 but holds None"):
+    with pytest.raises(UnexpectedAnswerError, match="answers job 0 but holds None"):
         dispatcher.finish("b", 0)

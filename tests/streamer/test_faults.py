@@ -161,6 +161,14 @@ def test_the_sink_encodes_no_slot_that_does_not_hold_the_promised_frame(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_detector_that_answers_for_another_frame_ends_the_job(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with nothing_left_behind(monkeypatch, tmp_path), pytest.raises(InternalError, match=f"answers job {FAULTY_FRAME + 1} but"):
+        run(clip, tmp_path / "out.mp4", table=table_with(detector="ForgetfulDetectorWorker"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_sink_has_no_descriptor_of_the_raw_ring(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rings: dict[str, set[tuple[str, str]]] = {}
 

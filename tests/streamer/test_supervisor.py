@@ -1,0 +1,224 @@
+"""The supervisor with real children."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from streamer.config import DetectorSettings
+from streamer.errors import InternalError, UsageError
+from streamer.messages import DetectorSetup, Ready
+from streamer.pipeline import ProcessRow, RestartLimit, row_of
+from streamer.rings import RingMemory
+from streamer.supervisor import Child, Died, Received, StopRequest, Supervisor
+from tests.streamer.running import REPOSITORY, nothing_left_behind
+
+SETUP = DetectorSetup(detector=DetectorSettings())
+_DEADLINE_S = 60.0
+
+
+def row(worker: str = "IdleWorker", **changes: object) -> ProcessRow:
+    plain = replace(row_of("detector"), worker=f"tests.streamer.faulty_workers:{worker}")
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ring() -> Iterator[RingMemory]:
+    memory = RingMemory("raw")
+    yield memory
+    memory.close()
+
+
+@pytest.fixture
+def stop() -> StopRequest:
+    return StopRequest()
+
+
+@pytest.fixture
+def supervisor(ring: RingMemory, stop: StopRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Supervisor]:
+    with nothing_left_behind(monkeypatch, tmp_path), Supervisor(rings={"raw": ring}, stop=stop, log_level="CRITICAL") as running:
+        yield running
+
+
+def next_event(supervisor: Supervisor) -> Received | Died:
+    deadline_s = time.monotonic() + _DEADLINE_S
+    while time.monotonic() < deadline_s:
+        for event in supervisor.wait():
+            return event
+    raise AssertionError("nothing happened")
+
+
+def ready(supervisor: Supervisor, worker: str = "IdleWorker", **changes: object) -> Child:
+    child = supervisor.start(row(worker, **changes), [SETUP])
+    event = next_event(supervisor)
+    assert isinstance(event, Received)
+    assert event.message == Ready()
+    return child
+
+
+def test_a_child_says_when_it_is_ready_and_leaves_when_told(supervisor: Supervisor) -> None:
+    child = ready(supervisor)
+    supervisor.shut_down(_DEADLINE_S)
+    assert child.popen.returncode == 0
+    assert supervisor.children("detector") == []
+
+
+def test_nothing_about_the_job_is_in_the_arguments_or_the_environment(supervisor: Supervisor) -> None:
+    child = ready(supervisor)
+    process = psutil.Process(child.popen.pid)
+    assert not [argument for argument in process.cmdline() if "centerface" in argument]
+    added = set(process.environ().items()) - set(os.environ.items())
+    assert {value for _, value in added} == {"1"}
+
+
+def test_libraries_start_no_threads_beside_the_processes(supervisor: Supervisor) -> None:
+    child = ready(supervisor)
+    names = {path.read_text().strip() for path in Path(f"/proc/{child.popen.pid}/task").glob("*/comm")}
+    assert len([name for name in names if not name.startswith("ZMQ")]) == 1
+
+
+def test_a_child_that_does_not_leave_is_killed(supervisor: Supervisor) -> None:
+    child = ready(supervisor, "StubbornWorker")
+    supervisor.shut_down(0.5)
+    assert child.popen.returncode == -signal.SIGKILL
+
+
+def test_a_death_is_told_with_its_cause(supervisor: Supervisor) -> None:
+    child = ready(supervisor)
+    os.kill(child.popen.pid, signal.SIGABRT)
+    died = next_event(supervisor)
+    assert isinstance(died, Died)
+    assert str(died.error) == "the detector process was ended by SIGABRT"
+    assert not died.is_final
+
+
+def test_the_cpu_time_of_the_dead_is_counted(supervisor: Supervisor) -> None:
+    child = ready(supervisor)
+    spent_s = sum(psutil.Process(child.popen.pid).cpu_times()[:2])
+    os.kill(child.popen.pid, signal.SIGKILL)
+    next_event(supervisor)
+    cpu_s = supervisor.cpu_s()
+    assert cpu_s["detector"] >= spent_s
+    assert cpu_s["supervisor"] > 0
+
+
+def test_a_stopped_child_is_killed_when_its_time_is_up(supervisor: Supervisor) -> None:
+    child = ready(supervisor, hang_limit_s=1.0)
+    os.kill(child.popen.pid, signal.SIGSTOP)
+    died = next_event(supervisor)
+    assert isinstance(died, Died)
+    assert "gave no sign of life for" in str(died.error)
+
+
+def test_an_idle_child_is_not_taken_for_hung(supervisor: Supervisor) -> None:
+    child = ready(supervisor, hang_limit_s=2.0)
+    other = supervisor.start(row(hang_limit_s=2.0), [SETUP])
+    deadline_s = time.monotonic() + 4.0
+    while time.monotonic() < deadline_s:
+        assert not [event for event in supervisor.wait() if isinstance(event, Died)]
+    assert child.hung_s is other.hung_s is None
+
+
+def test_a_child_that_never_starts_is_killed(supervisor: Supervisor) -> None:
+    child = supervisor.start(row(start_limit_s=1.0), [])
+    died = next_event(supervisor)
+    assert isinstance(died, Died)
+    assert died.child is child
+    assert "gave no sign of life" in str(died.error)
+
+
+def test_the_last_words_of_a_child_become_the_error(supervisor: Supervisor) -> None:
+    supervisor.start(row("MisconfiguredWorker"), [SETUP])
+    died = next_event(supervisor)
+    assert isinstance(died, Died)
+    assert isinstance(died.error, UsageError)
+    assert str(died.error) == "detector.name: nobody knows it"
+    assert died.is_final
+
+
+def test_a_worker_that_cannot_be_imported_is_an_internal_error(supervisor: Supervisor) -> None:
+    supervisor.start(row("NoSuchWorker"), [SETUP])
+    died = next_event(supervisor)
+    assert isinstance(died, Died)
+    assert isinstance(died.error, InternalError)
+    assert "NoSuchWorker" in str(died.error)
+
+
+def test_a_child_that_says_what_it_may_not_is_ended(supervisor: Supervisor) -> None:
+    supervisor.start(row("TalkativeWorker"), [SETUP])
+    died = next_event(supervisor)
+    assert isinstance(died, Died)
+    assert "broke the protocol" in str(died.error)
+    assert died.is_final
+
+
+def test_restarts_have_a_limit(supervisor: Supervisor) -> None:
+    limited = row(restart_limit=RestartLimit(restarts=2, within_s=60.0))
+    for attempt in range(3):
+        child = supervisor.start(limited, [SETUP])
+        os.kill(child.popen.pid, signal.SIGKILL)
+        died = next_event(supervisor)
+        assert isinstance(died, Died)
+        if attempt < 2:
+            supervisor.allow_restart(died)
+        else:
+            with pytest.raises(InternalError, match=r"died more than 2 times within 60 s; the last time: .*SIGKILL"):
+                supervisor.allow_restart(died)
+
+
+def test_deaths_far_apart_do_not_add_up(supervisor: Supervisor) -> None:
+    limited = row(restart_limit=RestartLimit(restarts=1, within_s=0.0))
+    for _ in range(3):
+        child = supervisor.start(limited, [SETUP])
+        os.kill(child.popen.pid, signal.SIGKILL)
+        died = next_event(supervisor)
+        assert isinstance(died, Died)
+        supervisor.allow_restart(died)
+
+
+def test_a_request_to_stop_wakes_the_supervisor(supervisor: Supervisor, stop: StopRequest) -> None:
+    ready(supervisor)
+    poller = select.poll()
+    poller.register(stop.fileno(), select.POLLIN)
+    assert not poller.poll(0)
+    stop.request()
+    assert poller.poll(0)
+    list(supervisor.wait())
+    supervisor.shut_down(_DEADLINE_S)
+
+
+_ORPHAN_MAKER = """
+import sys
+from streamer.supervisor import StopRequest, Supervisor
+from streamer.rings import RingMemory
+from tests.streamer.test_supervisor import SETUP, row
+with Supervisor(rings={"raw": RingMemory("raw")}, stop=StopRequest()) as supervisor:
+    child = supervisor.start(row(), [SETUP])
+    while not child.is_ready:
+        list(supervisor.wait())
+    print(child.popen.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_no_child_outlives_a_supervisor_that_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-c", _ORPHAN_MAKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pidfd = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+        assert select.select([pidfd], [], [], _DEADLINE_S)[0], "the child lives on"
+        os.close(pidfd)
