@@ -136,7 +136,7 @@ def _find(inputs: Sequence[str], output: str | None, plan: BatchPlan) -> Iterato
         raise UsageError(f"{folder} is a file; several inputs need a folder")
     seen: set[Path] = set()
     for path in paths:
-        for source, target in _walk(path, folder, is_alone=len(paths) == 1, plan=plan):
+        for source, target in _walk(path, folder, is_alone=len(paths) == len(inputs) == 1, plan=plan):
             if source.resolve() not in seen:
                 seen.add(source.resolve())
                 yield _Found(

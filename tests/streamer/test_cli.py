@@ -96,10 +96,11 @@ def test_a_wrong_argument_costs_one_line_and_exit_code_2(
 
 
 def test_options_become_settings() -> None:
-    arguments = build_parser("anonymize").parse_args(
+    words = (
         "anonymize a.mp4 --detector-size full --threshold 0.5 --detector-processes 3 --look-ahead 1 --filter pixelate --cells 5 "
-        "--mask box --margin 0.2 --codec hevc --quality 30 --container mkv --keep-metadata tags,icc --overwrite --report".split()
+        "--mask box --margin 0.2 --codec hevc --quality 30 --container mkv --keep-metadata tags,icc --overwrite --report"
     )
+    arguments = build_parser("anonymize").parse_args(words.split())
 
     settings = settings_from(arguments)
 

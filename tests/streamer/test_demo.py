@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -52,7 +53,7 @@ def test_the_clip_has_the_asked_size_length_and_sound(clip: Path) -> None:
 
 def test_the_hardest_change_is_the_cut_in_the_middle(clip: Path) -> None:
     shown = [picture.astype(np.int16) for picture in pictures(clip)]
-    changes = [float(np.abs(after - before).mean()) for before, after in zip(shown, shown[1:], strict=False)]
+    changes = [float(np.abs(after - before).mean()) for before, after in pairwise(shown)]
 
     assert int(np.argmax(changes)) == len(shown) // 2 - 1
 

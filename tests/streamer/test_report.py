@@ -113,6 +113,11 @@ def test_a_long_video_needs_no_more_memory_than_a_short_one(files: tuple[Path, P
     assert most < 100_000
 
 
+def fill(report: ReportWriter) -> None:
+    for number in range(1000):
+        report.frame(frame(number, []))
+
+
 def test_a_disk_without_room_is_an_error_of_the_output(files: tuple[Path, Path]) -> None:
     """The limit on the size of files stands in for the full disk: both make writes fail."""
     _, output = files
@@ -121,8 +126,7 @@ def test_a_disk_without_room_is_an_error_of_the_output(files: tuple[Path, Path])
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
         try:
             with pytest.raises(OutputError, match=r"report\.json: cannot be written") as caught:
-                for number in range(1000):
-                    report.frame(frame(number, []))
+                fill(report)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
