@@ -92,12 +92,15 @@ def working_size(frame_size: Size, longer_side: int) -> Size:
 class CenterFaceDetector:
     """CenterFace at a working size, and on thorough frames once more at a very small one for faces that fill the frame.
 
-    size: see DetectorSize. threshold: least score, between 0 and 1. Raises WeightsError if the weights cannot be used.
+    size: see DetectorSize. threshold: least score, between 0 and 1.
+    Raises ValueError for a threshold outside and WeightsError if the weights cannot be used.
     """
 
     def __init__(
         self, *, size: DetectorSize = "default", threshold: float = DEFAULT_THRESHOLD, threads: int = 1, backend: str = "cpu"
     ) -> None:
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold must be above 0 and below 1, is {threshold}")
         self._thorough_side = size if isinstance(size, int) else WORKING_SIDES[size]
         self._between_side = size if isinstance(size, int) else BETWEEN_SIDES[size]
         self._least_logit = float(np.log(threshold / (1 - threshold)))

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.detectors import (
-    CenterFaceDetector,
     DetectorSize,
     FaceDetector,
     Region,
@@ -187,15 +186,23 @@ def test_an_unknown_detector_is_named_with_the_known_ones() -> None:
         open_detector("haar")
 
 
-def test_only_small_renders_are_asked_for() -> None:
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 1.7, float("nan")])
+def test_a_threshold_that_is_no_score_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match="threshold must be above 0 and below 1"):
+        open_detector("centerface", threshold=threshold)
+
+
+def test_one_small_render_serves_all_passes() -> None:
     asked: list[tuple[Region, Size]] = []
 
     def render(region: Region, size: Size) -> RgbImage:
         asked.append((region, size))
         return np.zeros((size[1], size[0], 3), np.uint8)
 
-    CenterFaceDetector().detect(render, (3840, 2160), is_thorough=False)
-    assert asked == [((0, 0, 3840, 2160), (576, 320))]
+    detector = open_detector("centerface")
+    detector.detect(render, (3840, 2160))
+    detector.detect(render, (3840, 2160), is_thorough=False)
+    assert asked == [((0, 0, 3840, 2160), (640, 352)), ((0, 0, 3840, 2160), (576, 320))]
 
 
 @given(st.integers(16, 8192), st.integers(16, 8192), st.integers(128, 2048))
