@@ -1,4 +1,4 @@
-"""What a job may use of the machine: detector processes, and memory for pictures in flight."""
+"""What a job may use of the machine: processes, threads, and memory for pictures in flight."""
 
 from __future__ import annotations
 
@@ -21,9 +21,28 @@ _RATE_HEADROOM = 1.25
 _MEBIBYTE = 1 << 20
 
 
+_MOST_DECODER_THREADS = 4
+"""Decoding is a small part of the work; each thread more holds a picture more."""
+_MOST_ENCODER_THREADS = 16
+"""Beyond that, x264 loses more quality than it gains time."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def detector_processes(settings: DetectorSettings) -> int:
-    """As many as were asked for, else one for each core that this process may use."""
-    return settings.processes or len(os.sched_getaffinity(0))
+    """As many as were asked for, else one for each core."""
+    return settings.processes or cores()
+
+
+def decoder_threads() -> int:
+    return min(cores(), _MOST_DECODER_THREADS)
+
+
+def encoder_threads() -> int:
+    return min(cores(), _MOST_ENCODER_THREADS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,6 @@ from streamer.config import AnonymizeSettings
 from streamer.dispatch import CreditDispatcher, UnexpectedAnswerError
 from streamer.encoders import OutputPlan
 from streamer.errors import InternalError, Interrupted
-from streamer.image_job import ImageJob, run_image_jobs
 from streamer.messages import (
     AnonymizedFrame,
     AnonymizerSetup,
@@ -47,7 +46,7 @@ from streamer.rings import RingMemory, SlotMismatchError, SlotTable
 from streamer.supervisor import Child, Died, Received, StopRequest, Supervisor
 from streamer.temporary import TemporaryOutput
 
-__all__ = ["ImageJob", "JobResult", "StopRequest", "VideoJob", "run_image_jobs", "run_video_job"]
+__all__ = ["JobResult", "StopRequest", "VideoJob", "run_video_job"]
 
 _STREAM = 0
 _GRACE_S = 3.0

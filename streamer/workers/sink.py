@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from streamer.budget import encoder_threads
 from streamer.encoders import OutputPlan
 from streamer.messages import (
     AnonymizedFrame,
@@ -47,7 +48,7 @@ class SinkWorker:
             case StreamReady():
                 self._opened = message.opened
                 self._ring = self._handle.reader(message.opened.layout, message.safe_slots, SlotState.SAFE)
-                self._writer = VideoWriter(self._temporary, message.opened, self._plan)
+                self._writer = VideoWriter(self._temporary, message.opened, self._plan, threads=encoder_threads())
             case AnonymizedFrame():
                 yield self._write(message)
             case AudioPacket():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from streamer.budget import decoder_threads
 from streamer.cuts import CutDetector
 from streamer.encoders import OutputPlan
 from streamer.messages import AudioPacket, Message, RawFrame, SlotFree, SourceEnded, SourceSetup, StreamReady
@@ -37,7 +38,7 @@ class SourceWorker:
             case SourceSetup():
                 self._stream = message.stream
                 plan = msgspec.msgpack.decode(message.plan, type=OutputPlan)
-                self._reader = VideoReader(Path(message.path), plan)
+                self._reader = VideoReader(Path(message.path), plan, threads=decoder_threads())
                 self._media = iter(self._reader)
                 yield self._reader.opened(message.stream)
             case StreamReady():

@@ -18,7 +18,8 @@ import pytest
 from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings
 from streamer.encoders import plan_output
 from streamer.errors import ExitCode, InputError, Interrupted, OutputError, UsageError
-from streamer.job import ImageJob, StopRequest, VideoJob, run_image_jobs, run_video_job
+from streamer.image_job import ImageJob, run_image_jobs
+from streamer.job import StopRequest, VideoJob, run_video_job
 from streamer.messages import FrameReport, ImageDone
 from streamer.pipeline import IMAGE_PIPELINE
 from streamer.probe import probe

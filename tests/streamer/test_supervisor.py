@@ -129,6 +129,17 @@ def test_an_idle_child_is_not_taken_for_hung(supervisor: Supervisor) -> None:
     assert child.hung_s is other.hung_s is None
 
 
+def test_nobody_is_blamed_for_a_time_in_which_the_supervisor_was_stopped_too(supervisor: Supervisor) -> None:
+    child = ready(supervisor, hang_limit_s=1.5)
+    os.kill(child.popen.pid, signal.SIGSTOP)
+    silent_since_s = time.monotonic()
+    select.select([child.pidfd], [], [], 3.0)  # Ctrl-Z stops the whole group: the supervisor does not look either
+    os.kill(child.popen.pid, signal.SIGCONT)
+    while time.monotonic() < silent_since_s + 4.0:
+        assert not [event for event in supervisor.wait() if isinstance(event, Died)]
+    assert child.hung_s is None
+
+
 def test_a_child_that_never_starts_is_killed(supervisor: Supervisor) -> None:
     child = supervisor.start(row(start_limit_s=1.0), [])
     died = next_event(supervisor)
