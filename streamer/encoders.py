@@ -328,7 +328,11 @@ def _choose_tracks(
             lost.append(f"{name} ({track.codec or 'unknown'}) are dropped: {container} cannot hold them.")
         else:
             copied.append(track.index)
-    lost += [f"The sound of track {track.index} is dropped: its codec is not known." for track in info.audio if not track.codec]
+    lost += [
+        f"The sound of track {track.index} is dropped: its codec is not known, or it is damaged."
+        for track in info.audio
+        if not track.codec
+    ]
     return tuple(copied), dropped + lost, lost
 
 
@@ -343,7 +347,7 @@ def _choose_metadata(info: MediaInfo, keep: tuple[MetadataKind, ...]) -> tuple[d
     else:
         names = sorted(key for key in info.tags if not (key.lower() == "comment" and info.made_by_veil))
         if names:
-            dropped.append(f"The tags {', '.join(names)} are dropped.")
+            dropped.append(f"Tags are dropped: {', '.join(names)}.")
     chapters: tuple[Chapter, ...] = ()
     if info.chapters and {"chapters", "all"} & kept:
         chapters = tuple(

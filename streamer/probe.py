@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import av
 import av.container
 import av.filter
+import av.packet
 import av.stream
 import av.video
 import msgspec
@@ -20,6 +22,8 @@ from streamer.errors import InputError
 from streamer.hdr import HdrMetadata, hdr_of_side_data
 from streamer.orientation import Orientation, orientation_of_display_matrix
 from streamer.pictures import ColorTags, PictureLayout
+
+Packet: TypeAlias = "av.packet.Packet[av.stream.Stream]"
 
 MADE_BY_VEIL = "Anonymized by Veil"
 """How the comment of every output begins."""
@@ -53,7 +57,7 @@ class Track(msgspec.Struct, frozen=True, kw_only=True):
     """Number of the stream in the input."""
     kind: Literal["audio", "subtitle"]
     codec: str
-    """FFmpeg's name of the codec; empty where it does not know it."""
+    """FFmpeg's name of the codec; empty where it does not know it, or what the track is."""
     channels: int = 0
     rate: int = 0
     language: str | None = None
@@ -119,8 +123,10 @@ def probe(path: Path) -> MediaInfo:
     check_readable(path)
     with open_input(path) as container:
         stream = _picture_stream(path, container)
+        # MPEG streams may grow tracks while they are read; later openings find only those that are there from the first.
+        tracks = _tracks(container)
         frame = _first_frame(path, container, stream)
-        return _describe(path, container, stream, frame)
+        return _describe(path, container, stream, frame, tracks)
 
 
 def check_readable(path: Path) -> None:
@@ -168,27 +174,50 @@ def is_attached_picture(stream: av.stream.Stream) -> bool:
     return bool(stream.disposition & pictures)
 
 
+def read_packets(container: av.container.InputContainer) -> Iterator[Packet]:
+    """All packets of a file up to its end, without the empty ones that PyAV appends.
+
+    PyAV must not be asked to append them: where a stream has grown tracks meanwhile, it reads beyond its own table.
+    """
+    for packet in container.demux():
+        if packet.size:
+            yield packet
+        elif packet.dts is None:
+            return
+
+
 def _first_frame(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame:
     stream.thread_type = "SLICE"
-    packets = 0
+    count = 0
     try:
-        for packet in container.demux(stream):
-            try:
-                decoded = packet.decode()
-            except av.FFmpegError:
-                # Later packets may be whole; the bound below ends the search.
-                decoded = []
+        for packet in read_packets(container):
+            if packet.stream_index != stream.index:
+                continue
+            count += 1
+            decoded = _decoded(stream, packet)
             if decoded:
                 return decoded[0]
-            packets += 1
-            if packets > _MOST_PACKETS_WITHOUT_PICTURE:
+            if count > _MOST_PACKETS_WITHOUT_PICTURE:
                 break
     except av.FFmpegError as error:
         raise InputError(f"{path}: no picture can be decoded: {error.strerror}") from error
+    decoded = _decoded(stream, None)
+    if decoded:
+        return decoded[0]
     raise InputError(f"{path}: has a video track, but no picture can be decoded from it")
 
 
-def _describe(path: Path, container: av.container.InputContainer, stream: av.VideoStream, frame: av.VideoFrame) -> MediaInfo:
+def _decoded(stream: av.VideoStream, packet: Packet | None) -> list[av.VideoFrame]:
+    try:
+        return stream.codec_context.decode(cast("av.packet.Packet[av.VideoStream] | None", packet))
+    except av.FFmpegError:
+        # Later packets may be whole.
+        return []
+
+
+def _describe(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, frame: av.VideoFrame, tracks: tuple[Track, ...]
+) -> MediaInfo:
     form = frame.format
     if stream.metadata.get("alpha_mode") == "1" or not frames.is_opaque(frame):
         raise InputError(
@@ -226,7 +255,7 @@ def _describe(path: Path, container: av.container.InputContainer, stream: av.Vid
         clock_jumps=clock_jumps,
         packets_expected=len(stream.index_entries) if stream.frames and is_mov else None,
         end_pts=(stream.start_time or 0) + stream.duration if stream.duration and is_mov else None,
-        tracks=_tracks(container),
+        tracks=tracks,
         tags=_clean_tags(container.metadata),
         chapters=tuple(cast(list[dict[str, Any]], container.chapters())),
         dropped=tuple(_dropped(container, stream, frame)),
@@ -308,7 +337,7 @@ def _tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
             Track(
                 index=stream.index,
                 kind="audio" if isinstance(stream, av.AudioStream) else "subtitle",
-                codec=context.codec.canonical_name if context is not None else "",
+                codec=context.codec.canonical_name if context is not None and _is_complete(context) else "",
                 channels=context.channels if isinstance(context, av.AudioCodecContext) else 0,
                 rate=context.sample_rate if isinstance(context, av.AudioCodecContext) else 0,
                 language=stream.language,
@@ -316,6 +345,10 @@ def _tracks(container: av.container.InputContainer) -> tuple[Track, ...]:
             )
         )
     return tuple(sorted(tracks, key=lambda track: track.index))
+
+
+def _is_complete(context: av.CodecContext) -> bool:
+    return not isinstance(context, av.AudioCodecContext) or (context.channels > 0 and context.sample_rate > 0)
 
 
 def _clean_tags(tags: dict[str, str]) -> dict[str, str]:
@@ -331,8 +364,6 @@ def _dropped(container: av.container.InputContainer, stream: av.VideoStream, fra
             sentences.append(f"The attached picture of {name} is dropped.")
         elif other.type == "video" and other.index != stream.index:
             sentences.append(f"The further video of {name} is dropped.")
-        elif other.type == "audio" and other.codec_context is None:
-            sentences.append(f"The sound of {name} is dropped: its codec is not known.")
         elif other.type in ("data", "unknown"):
             kind = other.metadata.get("handler_name", "").strip() or getattr(other, "name", None) or "unknown content"
             sentences.append(f"The data of {name} ({kind}) is dropped.")

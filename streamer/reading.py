@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import av
 import av.container
@@ -18,12 +18,10 @@ from streamer.encoders import OutputPlan
 from streamer.errors import InputError
 from streamer.messages import AudioPacket, StreamOpened
 from streamer.pictures import Plane
-from streamer.probe import MediaInfo, open_input, probe
+from streamer.probe import MediaInfo, Packet, open_input, probe, read_packets
 from streamer.sound import LosslessSound
 from streamer.timeline import Epochs, Timeline
 from streamer.tracks import has_adts_headers, track_parameters, without_adts_header
-
-Packet: TypeAlias = "av.packet.Packet[av.stream.Stream]"
 
 _LARGEST_SHORTFALL_S = 1.0
 _ROUNDING_S = 0.001
@@ -176,9 +174,7 @@ class VideoReader:
     def _packets(self, container: av.container.InputContainer) -> Iterator[Packet | None]:
         """All packets, then None, which flushes the picture decoder; an error of the file ends them early."""
         try:
-            for packet in container.demux():
-                if not packet.size:
-                    continue
+            for packet in read_packets(container):
                 stamp = packet.pts if packet.pts is not None else packet.dts
                 if stamp is not None:
                     self._end_s = max(self._end_s, float((stamp + (packet.duration or 0)) * _base(packet)))

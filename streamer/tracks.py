@@ -11,7 +11,7 @@ import av
 import av.container
 import av.stream
 
-from streamer.probe import open_input
+from streamer.probe import open_input, read_packets
 from streamer.sound import add_flac
 
 _MOST_PACKETS_TO_FIRST = 5000
@@ -34,10 +34,10 @@ def track_parameters(path: Path, indices: Sequence[int], muxer: str, *, reencode
             for index in indices
         }
         waiting = set(copies) - set(reencoded)
-        for count, packet in enumerate(container.demux([container.streams[index] for index in copies])):
+        for count, packet in enumerate(read_packets(container)):
             if not waiting or count > _MOST_PACKETS_TO_FIRST:
                 break
-            if packet.size and packet.stream_index in waiting:
+            if packet.stream_index in waiting:
                 waiting.discard(packet.stream_index)
                 packet.pts = packet.dts = 0
                 packet.stream = copies[packet.stream_index]

@@ -34,8 +34,8 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     first_pts: int | None
     """In units of the stream's time base; None without a frame."""
-    end_pts: int | None
-    """End of the last frame."""
+    last_pts: int | None
+    """Of the frame shown last, where it begins."""
     packets: tuple[int, ...]
     """Of each copied track."""
 
@@ -53,7 +53,8 @@ class VideoWriter:
         self._last_packet: av.packet.Packet[av.VideoStream] | None = None
         self._frames = 0
         self._first_pts: int | None = None
-        self._end_pts: int | None = None
+        self._last_pts: int | None = None
+        self._last_duration = 0
         movflags = {"movflags": "+faststart"} if plan.container in ("mp4", "mov") else {}
         self._container = av.open(f"file:{temporary}", "w", format=plan.muxer, container_options=movflags)
         with self._reporting():
@@ -77,7 +78,8 @@ class VideoWriter:
         self._durations[pts] = duration
         if self._first_pts is None:
             self._first_pts = pts
-        self._end_pts = pts + duration
+        self._last_pts = pts
+        self._last_duration = duration
         self._frames += 1
         with self._reporting():
             self._mux(self._pictures.encode(self._marked(frame)))
@@ -100,7 +102,7 @@ class VideoWriter:
             self._mux(self._pictures.encode(None))
             self._mux_last()
             self._container.close()
-        return Written(frames=self._frames, first_pts=self._first_pts, end_pts=self._end_pts, packets=tuple(self._packets))
+        return Written(frames=self._frames, first_pts=self._first_pts, last_pts=self._last_pts, packets=tuple(self._packets))
 
     def abort(self) -> None:
         """Give up: release the file, whatever it holds. May be called at any time and more than once."""
@@ -177,9 +179,9 @@ class VideoWriter:
         packet = self._last_packet
         if packet is None:
             return
-        if self._plan.container in ("mp4", "mov") and packet.pts is not None and self._end_pts is not None:
+        if self._plan.container in ("mp4", "mov"):
             # MP4 counts from decoding time to decoding time, so that only the packet decoded last can prolong the track.
-            packet.duration = max(packet.duration or 0, self._end_pts - packet.pts)
+            packet.duration = max(packet.duration or 0, self._last_duration)
         self._container.mux(packet)
 
     @contextmanager

@@ -66,8 +66,8 @@ def test_a_complete_file_is_accepted(finished: Finished) -> None:
 def test_missing_frames_packets_and_seconds_are_noticed(finished: Finished) -> None:
     assert "10 frames instead of 11" in _complaint(finished, frames=11)
     assert "packets instead of" in _complaint(finished, packets=(finished.written.packets[0] + 1,))
-    assert finished.written.end_pts is not None
-    assert "lasts" in _complaint(finished, end_pts=finished.written.end_pts * 2)
+    assert finished.written.last_pts is not None
+    assert "lasts" in _complaint(finished, last_pts=finished.written.last_pts * 2)
 
 
 def test_a_missing_track_is_noticed(finished: Finished) -> None:
