@@ -58,7 +58,7 @@ class ImageWorker:
         try:
             picture = read_image(Path(task.source), self._settings.keep_metadata)
             safe, covers = self._anonymize(picture)
-            write_image(Path(task.temporary), safe)
+            write_image(Path(task.temporary), safe, like=Path(task.output))
         except OutputError as error:
             # The user knows the file by its final name.
             said = str(error).replace(task.temporary, task.output)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +126,13 @@ def test_a_child_leaves_signals_to_its_parent(which: signal.Signals, conversatio
     child.send_signal(which)
     conversation.say(SETUP)
     assert conversation.hear() == Ready()
+
+
+def test_a_crash_writes_no_core(conversation: Conversation) -> None:
+    child = conversation.start("IdleWorker")
+    conversation.hear()
+    limits = Path(f"/proc/{child.pid}/limits").read_text().splitlines()
+    assert next(line for line in limits if line.startswith("Max core file size")).split()[4:6] == ["1", "1"]
 
 
 def test_a_child_whose_parent_is_gone_does_not_start(conversation: Conversation) -> None:
