@@ -121,7 +121,7 @@ def keep_freed_memory() -> None:
 
 
 def _leave_no_core() -> None:
-    """A crash must not write faces to the disk. Linux takes 0 bytes as no file, but only 1 byte as nothing for a collector either."""
+    """A crash must not write faces to the disk: Linux takes 0 bytes as no file, but only 1 as nothing for a collector either."""
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
