@@ -14,8 +14,9 @@ import msgspec
 from streamer.config import MetadataKind, VideoSettings
 from streamer.errors import OutputError, UsageError
 from streamer.hdr import encoder_parameters
+from streamer.kept import Chapter, choose_metadata, choose_tracks
 from streamer.pictures import PIXEL_FORMATS
-from streamer.probe import MADE_BY_VEIL, MediaInfo
+from streamer.probe import MediaInfo
 from streamer.tracks import obstacle
 
 CodecName = Literal["h264", "hevc", "av1", "h264_nvenc", "hevc_nvenc", "av1_nvenc"]
@@ -91,15 +92,6 @@ class _ContainerChoice:
     warnings: list[str] = field(default_factory=list)
 
 
-class Chapter(msgspec.Struct, frozen=True, kw_only=True):
-    """One chapter to keep: its times in units of `time_base`."""
-
-    start: int
-    end: int
-    time_base: tuple[int, int]
-    title: str
-
-
 class OutputPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How an output is written. Travels to the sink, which knows nothing else of the input but `StreamOpened`."""
 
@@ -157,9 +149,9 @@ def plan_output(info: MediaInfo, settings: VideoSettings, keep: tuple[MetadataKi
         described = encoder_parameters(info.hdr, encoder.name)
         options |= {key: _joined(options.get(key), value) for key, value in described.options.items()}
         warnings += described.losses
-    tracks, dropped, lost = _choose_tracks(info, keep, container)
+    tracks, dropped, lost = choose_tracks(info, keep, MUXERS[container])
     warnings += lost
-    metadata, chapters, more_dropped = _choose_metadata(info, keep)
+    metadata, chapters, more_dropped = choose_metadata(info, keep)
     if container in ("mkv", "webm") and info.time_base.denominator > 1000:
         warnings.append("Matroska stores times in milliseconds: each frame is shown up to half a millisecond earlier or later.")
     plan = OutputPlan(
@@ -310,55 +302,3 @@ def _encoder_options(encoder: Encoder, settings: VideoSettings, name: str) -> di
 
 def _joined(existing: str | None, addition: str) -> str:
     return f"{existing}:{addition}" if existing else addition
-
-
-def _choose_tracks(
-    info: MediaInfo, keep: tuple[MetadataKind, ...], container: Container
-) -> tuple[tuple[int, ...], list[str], list[str]]:
-    """Indices of the tracks to copy, what is dropped by intent, and what is lost because the container cannot hold it."""
-    copied = [track.index for track in info.audio if track.codec]
-    dropped, lost = [], []
-    for track in info.tracks:
-        if track.kind != "subtitle":
-            continue
-        name = f"The subtitles of track {track.index}"
-        if not {"subtitles", "all"} & set(keep):
-            dropped.append(f"{name} are dropped.")
-        elif not track.codec or obstacle(info.path, track.index, MUXERS[container]):
-            lost.append(f"{name} ({track.codec or 'unknown'}) are dropped: {container} cannot hold them.")
-        else:
-            copied.append(track.index)
-    lost += [
-        f"The sound of track {track.index} is dropped: its codec is not known, or it is damaged."
-        for track in info.audio
-        if not track.codec
-    ]
-    return tuple(copied), dropped + lost, lost
-
-
-def _choose_metadata(info: MediaInfo, keep: tuple[MetadataKind, ...]) -> tuple[dict[str, str], tuple[Chapter, ...], list[str]]:
-    kept = set(keep)
-    dropped = []
-    metadata = {"comment": MADE_BY_VEIL}
-    if {"tags", "all"} & kept:
-        comment = next((value for key, value in info.tags.items() if key.lower() == "comment"), "")
-        metadata = {key: value for key, value in info.tags.items() if key.lower() != "comment"}
-        metadata["comment"] = f"{MADE_BY_VEIL}. {comment}" if comment else MADE_BY_VEIL
-    else:
-        names = sorted(key for key in info.tags if not (key.lower() == "comment" and info.made_by_veil))
-        if names:
-            dropped.append(f"Tags are dropped: {', '.join(names)}.")
-    chapters: tuple[Chapter, ...] = ()
-    if info.chapters and {"chapters", "all"} & kept:
-        chapters = tuple(
-            Chapter(
-                start=chapter["start"],
-                end=chapter["end"],
-                time_base=(chapter["time_base"].numerator, chapter["time_base"].denominator),
-                title=chapter["metadata"].get("title", ""),
-            )
-            for chapter in info.chapters
-        )
-    elif info.chapters:
-        dropped.append(f"{len(info.chapters)} chapter marks are dropped.")
-    return metadata, chapters, dropped

@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,8 +19,8 @@ from streamer import icc
 from streamer.config import MetadataKind
 from streamer.deep_images import deep_png, deep_tiff
 from streamer.errors import InputError, OutputError
+from streamer.opening import check_readable
 from streamer.orientation import EXIF_ORIENTATIONS, Orientation
-from streamer.probe import check_readable
 
 ImageFormat = Literal["JPEG", "PNG", "WEBP", "TIFF"]
 
@@ -35,6 +35,15 @@ JPEG_QUALITY = 95
 _ORIENTATION_TAG = 274
 _SOFTWARE_TAG = 305
 _GRAY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N"})
+_FORMATS: dict[str, ImageFormat] = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error, zlib.error)
 """What Pillow's parsers raise over broken files."""
 
@@ -51,6 +60,8 @@ class ImagePicture:
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None
     """(height, width), of the type of `rgb`; None where the picture is opaque."""
     format: ImageFormat
+    suffix: str
+    """Of the file that it was read from, in lower case; it may not fit the format."""
     is_gray: bool
     is_lossless: bool
     profile: bytes | None
@@ -93,15 +104,35 @@ def is_made_by_veil(path: Path) -> bool:
         return False
 
 
-def write_image(temporary: Path, picture: ImagePicture, *, quality: int | None = None) -> None:
-    """Write the picture in its own format, whatever the suffix.
+def write_image(temporary: Path, picture: ImagePicture, *, like: Path | None = None, quality: int | None = None) -> None:
+    """Write the picture under a temporary name, in its own format unless its final name asks for another.
 
-    quality: of JPEG and lossy WebP, 1 to 100; None is JPEG_QUALITY. Raises OutputError.
+    like: the final name; its suffix decides where it differs from that of the file that was read.
+    quality: of JPEG and lossy WebP, 1 to 100; None is JPEG_QUALITY.
+    Raises OutputError where it cannot be written, or the format cannot hold it.
     """
+    if like is not None and like.suffix.lower() != picture.suffix:
+        picture = _as_format(picture, like)
     try:
         temporary.write_bytes(_encoded(picture, JPEG_QUALITY if quality is None else quality))
     except OSError as error:
         raise OutputError(f"{temporary}: cannot be written: {error.strerror or error}") from error
+
+
+def _as_format(picture: ImagePicture, name: Path) -> ImagePicture:
+    form = _FORMATS.get(name.suffix.lower())
+    if form is None:
+        raise OutputError(
+            f"{name}: pictures are written as JPEG, PNG, WebP or TIFF, not as {name.suffix or 'a file without suffix'}"
+        )
+    if form == "JPEG" and picture.alpha is not None:
+        raise OutputError(f"{name}: JPEG cannot hold the transparency of this picture; use png")
+    if form in ("JPEG", "WEBP") and picture.rgb.dtype == np.uint16:
+        raise OutputError(f"{name}: {form} cannot hold the 16 bits a sample of this picture; use png or tiff")
+    if form == picture.format:
+        return picture
+    is_lossless = form in ("PNG", "TIFF") or (form == "WEBP" and picture.is_lossless)
+    return replace(picture, format=form, is_lossless=is_lossless, subsampling=0)
 
 
 def _open(path: Path) -> Image.Image:
@@ -167,6 +198,7 @@ def _read(path: Path, image: Image.Image, *, whole_profile: bool) -> ImagePictur
         rgb=np.ascontiguousarray(rgb),
         alpha=None if alpha is None else np.ascontiguousarray(alpha),
         format=form,
+        suffix=path.suffix.lower(),
         is_gray=is_gray,
         is_lossless=is_lossless,
         profile=profile,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, cast
 
 import av
 import av.container
@@ -20,10 +18,9 @@ from av.sidedata.sidedata import SideData
 from streamer import frames
 from streamer.errors import InputError
 from streamer.hdr import HdrMetadata, hdr_of_side_data
+from streamer.opening import Packet, check_readable, open_input, read_packets
 from streamer.orientation import Orientation, orientation_of_display_matrix
 from streamer.pictures import ColorTags, PictureLayout
-
-Packet: TypeAlias = "av.packet.Packet[av.stream.Stream]"
 
 MADE_BY_VEIL = "Anonymized by Veil"
 """How the comment of every output begins."""
@@ -38,9 +35,6 @@ MEDIA_SUFFIXES: dict[str, Literal["video", "image"]] = {
     **dict.fromkeys(IMAGE_SUFFIXES, "image"),
 }
 """The suffixes, in lower case, that a walk through a folder takes; a file named on its own may have any."""
-
-_CONTAINER_OPTIONS = {"protocol_whitelist": "file"}
-"""A file must not make the program open network addresses."""
 
 _MOST_PACKETS_WITHOUT_PICTURE = 2000
 _ENCODER_SETTINGS = (bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"), bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"))
@@ -129,33 +123,6 @@ def probe(path: Path) -> MediaInfo:
         return _describe(path, container, stream, frame, tracks)
 
 
-def check_readable(path: Path) -> None:
-    """Raises InputError unless the path is a file with at least one byte that may be read."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, not a file")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{path}: cannot be read: permission denied")
-    if not path.is_file():
-        raise InputError(f"{path}: is not a regular file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: is empty (zero bytes)")
-
-
-def open_input(path: Path) -> av.container.InputContainer:
-    """Raises InputError where FFmpeg cannot open the file."""
-    try:
-        # "file:" keeps FFmpeg from reading a protocol into a name with a colon.
-        return av.open(f"file:{path}", options=_CONTAINER_OPTIONS, metadata_errors="replace")
-    except av.FFmpegError as error:
-        if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
-            raise InputError(f"{path}: is not a media file that can be read, or is damaged at its start") from error
-        raise InputError(f"{path}: cannot be opened: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not a media file that can be read") from error
-
-
 def _picture_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
     streams = [stream for stream in container.streams.video if not is_attached_picture(stream)]
     if not streams:
@@ -172,18 +139,6 @@ def _picture_stream(path: Path, container: av.container.InputContainer) -> av.Vi
 def is_attached_picture(stream: av.stream.Stream) -> bool:
     pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails | av.stream.Disposition.still_image
     return bool(stream.disposition & pictures)
-
-
-def read_packets(container: av.container.InputContainer) -> Iterator[Packet]:
-    """All packets of a file up to its end, without the empty ones that PyAV appends.
-
-    PyAV must not be asked to append them: where a stream has grown tracks meanwhile, it reads beyond its own table.
-    """
-    for packet in container.demux():
-        if packet.size:
-            yield packet
-        elif packet.dts is None:
-            return
 
 
 def _first_frame(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame:

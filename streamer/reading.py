@@ -17,8 +17,9 @@ from streamer import frames
 from streamer.encoders import OutputPlan
 from streamer.errors import InputError
 from streamer.messages import AudioPacket, StreamOpened
+from streamer.opening import Packet, open_input, read_packets
 from streamer.pictures import Plane
-from streamer.probe import MediaInfo, Packet, open_input, probe, read_packets
+from streamer.probe import MediaInfo, probe
 from streamer.sound import LosslessSound
 from streamer.timeline import Epochs, Timeline
 from streamer.tracks import has_adts_headers, track_parameters, without_adts_header

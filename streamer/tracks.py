@@ -11,7 +11,7 @@ import av
 import av.container
 import av.stream
 
-from streamer.probe import open_input, read_packets
+from streamer.opening import open_input, read_packets
 from streamer.sound import add_flac
 
 _MOST_PACKETS_TO_FIRST = 5000

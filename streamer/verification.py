@@ -10,7 +10,8 @@ import av
 from streamer.encoders import OutputPlan
 from streamer.errors import InputError, OutputError
 from streamer.messages import StreamOpened
-from streamer.probe import Track, open_input, probe, read_packets
+from streamer.opening import open_input, read_packets
+from streamer.probe import Track, probe
 from streamer.writing import Written
 
 _ROUNDING_S = Fraction(1, 500)

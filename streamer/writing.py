@@ -16,8 +16,9 @@ import av.stream
 import msgspec
 
 from streamer import frames
-from streamer.encoders import Chapter, OutputPlan, encoder_options
+from streamer.encoders import OutputPlan, encoder_options
 from streamer.errors import OutputError
+from streamer.kept import Chapter
 from streamer.messages import AudioPacket, StreamOpened
 from streamer.pictures import Plane
 from streamer.tracks import add_tracks

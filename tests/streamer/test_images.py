@@ -289,6 +289,32 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes(
         assert read_image(path).rgb.shape[2] == 3
 
 
+def test_the_final_name_decides_the_format_where_it_differs(tmp_path: Path) -> None:
+    path, output = tmp_path / "in.png", tmp_path / "part"
+    Image.fromarray(picture(0, 64, 48)).save(path)
+    for name, form in (("out.png", "PNG"), ("out.JPG", "JPEG"), ("out.webp", "WEBP"), ("out.tiff", "TIFF")):
+        write_image(output, read_image(path), like=tmp_path / name)
+        with Image.open(output) as written:
+            assert written.format == form
+    mislabelled = path.rename(tmp_path / "in.jpg")
+    write_image(output, read_image(mislabelled), like=tmp_path / "out.jpg")
+    with Image.open(output) as written:
+        assert written.format == "PNG"
+
+
+def test_what_the_wanted_format_cannot_hold_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(_noise(4, np.uint8)).save(tmp_path / "clear.png")
+    cv2.imwrite(str(tmp_path / "deep.png"), _noise(3, np.uint16))
+    for name, target, word in (
+        ("clear.png", "a.jpg", "transparency"),
+        ("deep.png", "a.jpg", "16 bits"),
+        ("deep.png", "a.bmp", "not as .bmp"),
+    ):
+        with pytest.raises(OutputError, match=word):
+            write_image(tmp_path / "part", read_image(tmp_path / name), like=tmp_path / target)
+        assert not (tmp_path / "part").exists()
+
+
 def test_a_folder_that_does_not_exist_gives_an_output_error(tmp_path: Path) -> None:
     path = tmp_path / "in.png"
     Image.fromarray(picture(0, 8, 8)).save(path)
