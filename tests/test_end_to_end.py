@@ -446,3 +446,24 @@ def test_the_preview_is_drawn_on_an_anonymized_copy(anonymized: Anonymized, here
     plain, drawn = anonymized.after.pictures[40].astype(int), content(output).pictures[40].astype(int)
     differing = (np.abs(plain - drawn).max(axis=2) > 60).mean()
     assert 0.001 < differing < 0.2
+
+
+def test_a_truncated_video_is_written_as_far_as_it_goes_and_exit_code_6_says_so(clip: Path, here: Path) -> None:
+    whole = here / "whole.mkv"
+    with av.open(str(clip)) as source, av.open(str(whole), "w") as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                target.mux(packet)
+    (here / "cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size * 35 // 100])
+    whole.unlink()
+
+    run = veil("anonymize", "cut.mkv", "--report", cwd=here)
+
+    assert run.returncode == ExitCode.DAMAGED, run.stderr
+    assert "input damaged" in run.stderr
+    report = json.loads((here / "cut_anonymized.mkv.report.json").read_text())
+    assert report["is_damaged"] is True
+    assert report["notes"]
+    assert 5 < len(content(here / "cut_anonymized.mkv").pictures) == len(report["frames"]) < round(SECONDS * RATE)
