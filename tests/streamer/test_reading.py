@@ -268,3 +268,14 @@ def test_becoming_transparent_midway_is_refused(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mkv", Clip(codec="ffv1", pixel_format="bgra", pictures=layers, pts=(0, 512, 1024)))
     with pytest.raises(InputError, match="transparent"):
         list(VideoReader(path))
+
+
+def test_a_stream_that_grows_a_track_midway_is_read_to_its_end(tmp_path: Path) -> None:
+    silent = write_clip(tmp_path / "a.ts", Clip(time_base=Fraction(1, 90000), pts=range(0, 100 * 3600, 3600)))
+    loud_clip = Clip(time_base=Fraction(1, 90000), pts=range(100 * 3600, 200 * 3600, 3600), sounds=(Sound(), Sound(), Sound()))
+    loud = write_clip(tmp_path / "b.ts", loud_clip)
+    path = tmp_path / "joined.ts"
+    path.write_bytes(silent.read_bytes() + loud.read_bytes())
+    reader = VideoReader(path)
+    reader.opened(1)
+    assert len(_frames(reader)) == 200
