@@ -226,8 +226,8 @@ class Supervisor:
     def _receive(self) -> Iterator[Received]:
         for identity, payload in self._hub.receive_all():
             child = self._children.get(identity)
-            if child is None:
-                continue  # the last message of a child whose death was noticed first; its job is with another one
+            if child is None or child.failure is not None:
+                continue  # of a child that is gone, or as good as gone: its job is with another one
             try:
                 message = child.decoder.decode(payload)
             except msgspec.ValidationError as error:
