@@ -66,6 +66,7 @@ class Child:
     pidfd: int
     cell: int
     decoder: Decoder
+    started_s: float
     hang_limit_s: float
     """Silence after which it is killed, once it is ready."""
     is_connected: bool = False
@@ -153,6 +154,7 @@ class Supervisor:
             pidfd=os.pidfd_open(popen.pid),
             cell=cell,
             decoder=Decoder((*row.writes, *EVERY_CHILD_WRITES)),
+            started_s=time.monotonic(),
             hang_limit_s=row.hang_limit_s,
             backlog=[encode(message) for message in opening],
         )
@@ -255,7 +257,8 @@ class Supervisor:
             self._awake_since_s = now_s
         self._looked_s = now_s
         for child in self._children.values():
-            silent_s = now_s - max(self._heartbeats.last_s(child.cell), self._awake_since_s)
+            last_s = self._heartbeats.last_s(child.cell) if child.is_ready else child.started_s
+            silent_s = now_s - max(last_s, self._awake_since_s)
             limit_s = child.hang_limit_s if child.is_ready else child.row.start_limit_s
             if silent_s > limit_s and child.hung_s is None:
                 child.hung_s = silent_s
@@ -293,7 +296,8 @@ def _explain_death(child: Child) -> VeilError:
         kinds = {ExitCode.INPUT: InputError, ExitCode.OUTPUT: OutputError, ExitCode.USAGE: UsageError}
         return kinds.get(ExitCode(child.failure.exit_code), InternalError)(child.failure.error)
     if child.hung_s is not None:
-        return InternalError(f"the {child.row.role} process gave no sign of life for {child.hung_s:.0f} s and was stopped")
+        what = "gave no sign of life for" if child.is_ready else "was not ready after"
+        return InternalError(f"the {child.row.role} process {what} {child.hung_s:.0f} s and was stopped")
     code = child.popen.returncode
     if code < 0:
         return InternalError(f"the {child.row.role} process was ended by {signal.Signals(-code).name}")
