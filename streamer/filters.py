@@ -75,8 +75,8 @@ def pixelate(picture: RawPicture, face: FaceMask, cells: int) -> RgbPixels:
     width, height = _size(face)
     if _is_too_small(face):
         return plain(picture, face)
-    across = _cell_count(cells * width / face.face_width, width)
-    down = _cell_count(cells * height / face.face_height, height)
+    across = _cell_count(cells * width / face.face_size[0], width)
+    down = _cell_count(cells * height / face.face_size[1], height)
     few = cv2.resize(picture.rgb(face.region), (across, down))
     return cast("RgbPixels", cv2.resize(few, (width, height)))
 
@@ -95,7 +95,7 @@ def heavy_blur(picture: RawPicture, face: FaceMask) -> RgbPixels:
     """
     if _is_too_small(face):
         return plain(picture, face)
-    kernel = max(1, int(0.3 * face.face_width))
+    kernel = max(1, int(0.3 * face.face_size[0]))
     rgb = picture.rgb(face.region)
     if kernel < SMALLEST_CELL_PX:
         return _full(picture, face, [round(mean) for mean in cv2.mean(rgb)[:3]])

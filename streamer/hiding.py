@@ -8,6 +8,7 @@ filter does: where it fails, the face is covered plain.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -116,7 +117,7 @@ class _FaceFills:
     def make(self, picture: RawPicture, boxes: Boxes, steps: tuple[int, int]) -> tuple[list[tuple[FaceMask, RgbPixels]], list[int]]:
         masks = {row: mask for row, box in enumerate(boxes) if (mask := self._mask(box, picture.size, steps)) is not None}
         # The larger over the smaller: what is blurred for a small face could show the features of a large one behind it.
-        rows = sorted(masks, key=lambda row: masks[row].face_width * masks[row].face_height)
+        rows = sorted(masks, key=lambda row: math.prod(masks[row].face_size))
         found = self._try([masks[row] for row in rows], picture)
         fills = [fill if fill is not None else plain(picture, masks[row]) for row, fill in zip(rows, found, strict=True)]
         failed = sorted(row for row, fill in zip(rows, found, strict=True) if fill is None)

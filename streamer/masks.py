@@ -15,29 +15,26 @@ from models.faces import Boxes
 
 Alpha = NDArray[np.uint8]  # (height, width): 255 = masked, 0 = untouched, between = soft edge
 
+USUAL_ASPECT = 1.35
+"""Height of a face box by its width."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FaceMask:
     """One face that has to be hidden.
 
     box: the face as it was found, x1 y1 x2 y2 in pixels; may reach out of the frame.
+    face_size: width and height in pixels of the whole face, also where the border of the frame hides a part of it.
     region: the pixels that may change, inside the frame, aligned to whole chroma samples.
     extent: what `region` would be without the border of the frame.
     alpha: weights of the fill over `region`.
     """
 
     box: tuple[float, float, float, float]
+    face_size: tuple[float, float]
     region: Region
     extent: Region
     alpha: Alpha
-
-    @property
-    def face_width(self) -> float:
-        return self.box[2] - self.box[0]
-
-    @property
-    def face_height(self) -> float:
-        return self.box[3] - self.box[1]
 
 
 def face_mask(
@@ -67,7 +64,8 @@ def face_mask(
     extent = _ellipse_extent(grown, edge_px) if shape == "ellipse" else _box_extent(grown, edge_px)
     region = _aligned_outwards(extent, frame_size, steps)
     alpha = _ellipse_alpha(grown, region, edge_px) if shape == "ellipse" else _box_alpha(grown, region, edge_px)
-    return FaceMask(box=(x1, y1, x2, y2), region=region, extent=extent, alpha=alpha)
+    face_size = _whole_size((x1, y1, x2, y2), frame_size)
+    return FaceMask(box=(x1, y1, x2, y2), face_size=face_size, region=region, extent=extent, alpha=alpha)
 
 
 def chroma_alpha(alpha: Alpha, steps: tuple[int, int]) -> Alpha:
@@ -78,6 +76,21 @@ def chroma_alpha(alpha: Alpha, steps: tuple[int, int]) -> Alpha:
     if x_step == 2:
         alpha = np.maximum(alpha[:, 0::2], alpha[:, 1::2])
     return alpha
+
+
+def _whole_size(box: tuple[float, float, float, float], frame_size: Size) -> tuple[float, float]:
+    """Width and height of the face of which the box is what the frame shows.
+
+    A face on its way out of the frame has a box that gets ever narrower. What is measured in face widths, such as the kernel of
+    a blur, must not get weaker with it: where the border cuts a face, the shorter side is what the longer one makes likely.
+    """
+    x1, y1, x2, y2 = box
+    width, height = x2 - x1, y2 - y1
+    if x1 <= 0 or x2 >= frame_size[0]:
+        width = max(width, height / USUAL_ASPECT)
+    if y1 <= 0 or y2 >= frame_size[1]:
+        height = max(height, width * USUAL_ASPECT)
+    return width, height
 
 
 def _box_extent(grown: Region, edge_px: float) -> Region:

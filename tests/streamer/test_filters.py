@@ -41,9 +41,9 @@ def fill(image: Pixels, mask: FaceMask, /, **changes: Any) -> Pixels:
 
 @st.composite
 def masks(draw: st.DrawFn, smallest: int = 1) -> FaceMask:
-    """Boxes inside the frame with whole coordinates."""
-    width, height = draw(st.integers(smallest, FRAME[0])), draw(st.integers(smallest, FRAME[1]))
-    return box_mask(draw(st.integers(0, FRAME[0] - width)), draw(st.integers(0, FRAME[1] - height)), width, height)
+    """Boxes with whole coordinates that the border of the frame does not cut."""
+    width, height = draw(st.integers(smallest, FRAME[0] - 2)), draw(st.integers(smallest, FRAME[1] - 2))
+    return box_mask(draw(st.integers(1, FRAME[0] - 1 - width)), draw(st.integers(1, FRAME[1] - 1 - height)), width, height)
 
 
 def crop(image: Pixels, mask: FaceMask) -> Pixels:
@@ -100,6 +100,20 @@ def test_a_small_face_does_not_come_back(width: int, height: int, name: str) -> 
         return
     detail = np.abs(np.diff(got, axis=0)).mean() + np.abs(np.diff(got, axis=1)).mean()
     assert detail <= 510 / 3
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "width", "height"), [(0, 10, 12, 54), (84, 10, 12, 54), (0, 0, 9, 27), (20, 0, 40, 11), (20, 69, 40, 11)]
+)
+def test_a_face_that_the_border_cuts_is_hidden_as_coarsely_as_all_of_it_would_be(x: int, y: int, width: int, height: int) -> None:
+    image, mask = noise(np.uint8), box_mask(x, y, width, height)
+    whole_width, whole_height = max(width, height / 1.35), max(height, width * 1.35)
+    kernel = int(0.3 * whole_width)
+    np.testing.assert_array_equal(fill(image, mask, name="heavy-blur"), cv2.blur(crop(image, mask), (kernel, kernel)))
+    across, down = max(1, round(8 * width / whole_width)), max(1, round(8 * height / whole_height))
+    assert across < 8 or down < 8
+    few = cv2.resize(crop(image, mask), (min(across, width // 3), min(down, height // 3)))
+    np.testing.assert_array_equal(fill(image, mask, name="pixelate"), cv2.resize(few, (width, height)))
 
 
 @pytest.mark.parametrize("dtype", TYPES)

@@ -205,7 +205,7 @@ class Broken:
 
 
 def failing_on_wide_faces(picture: RawPicture, faces: Sequence[FaceMask]) -> list[Any]:
-    if any(face.face_width > 20 for face in faces):
+    if any(face.face_size[0] > 20 for face in faces):
         raise RuntimeError("no memory left on the device")
     return [np.full((*face.alpha.shape, 3), 255, picture.dtype) for face in faces]
 
