@@ -19,6 +19,9 @@ class Subcommand(NamedTuple):
 
 SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand(("import-centerface",), "trainer.import_centerface", "make the detector's weights from the published file"),
+    Subcommand(("import-deepprivacy",), "trainer.import_deepprivacy", "read the weights published with DeepPrivacy"),
+    Subcommand(("export",), "trainer.export", "write trained weights as ONNX"),
+    Subcommand(("fit",), "trainer.fit", "train a generator as a configuration file says"),
     Subcommand(("evaluate", "detector"), "trainer.evaluate_detector", "measure recall and precision of a face detector"),
 )
 

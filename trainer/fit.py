@@ -1,0 +1,82 @@
+"""`veil-train fit`: train a generator as a configuration file says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from loguru import logger
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from trainer.checkpoint import CheckpointError, list_checkpoints
+from trainer.config import ConfigError, load_config
+from trainer.dataset import DataError
+from trainer.features import FeatureError
+from trainer.loop import DivergedError, Run, stop_on_signals
+from trainer.networks import ArchitectureError
+from trainer.parallel import ParallelError, join_world, leave_world
+
+INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `veil-train fit`."""
+    parser.add_argument("config", type=Path, help="configuration file, for example configs/train-default.yaml")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run: checkpoints, samples, log, weights")
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in the folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit codes: 0 the run is complete, 1 it diverged, 2 the configuration or the folder cannot be used, 3 the data cannot be
+    used, 5 a checkpoint cannot be read or written, 130 stopped by SIGINT or SIGTERM with a checkpoint.
+    """
+    logger.remove()
+    logger.add(sys.stderr, level="INFO", diagnose=False)
+    folder: Path = arguments.output
+    try:
+        settings = load_config(arguments.config)
+        if not arguments.resume and list_checkpoints(folder / "checkpoints"):
+            raise ConfigError(f"{folder}: holds a run already; continue it with --resume or choose another folder")
+        training = Run(settings, folder, resume=arguments.resume, world=join_world(settings.run.device))
+        stop_on_signals(training)
+        is_complete = _train(training)
+    except (ConfigError, ArchitectureError, FeatureError, ParallelError) as error:
+        return _failed(error, 2)
+    except DataError as error:
+        return _failed(error, 3)
+    except CheckpointError as error:
+        return _failed(error, 5)
+    except DivergedError as error:
+        return _failed(error, 1)
+    finally:
+        leave_world()
+    return 0 if is_complete else INTERRUPTED
+
+
+def _train(training: Run) -> bool:
+    """Train, on a terminal with a progress bar; returns whether the run is complete."""
+    console = Console(stderr=True)
+    if not (console.is_terminal and training.world.is_first):
+        return training.train()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    # The bar moves aside for log lines.
+    logger.remove()
+    with Progress(*columns, console=console) as progress:
+        logger.add(lambda line: progress.console.print(line, end="", markup=False), level="INFO", diagnose=False)
+        bar = progress.add_task("images", total=training.settings.run.total_images, completed=training.images_seen)
+        began = (time.monotonic(), training.images_seen)
+
+        def advance(run: Run) -> None:
+            speed = (run.images_seen - began[1]) / (time.monotonic() - began[0])
+            size = run.networks.resolution
+            progress.update(bar, completed=run.images_seen, description=f"{size}x{size}, {speed:.1f} images/s")
+
+        return training.train(advance)
+
+
+def _failed(error: Exception, exit_code: int) -> int:
+    print(f"veil-train fit: {error}", file=sys.stderr)
+    return exit_code

@@ -1,0 +1,235 @@
+"""What both networks are trained for, as functions of the networks and one batch.
+
+Shapes: B batch, R resolution. Numbers in brackets are the steps of one iteration of the published training (Hukkelås et al. 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models.discriminator import Discriminator
+from models.generator import Generator
+from models.layers import double, halve
+from trainer.config import LossSettings
+from trainer.dataset import Batch
+from trainer.features import FeatureDiscriminator
+
+PAINTED = 128 / 127.5 - 1
+"""Value of a hidden pixel in the paper's condition."""
+
+Critic = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A batch as both networks see it, on their device.
+
+    real: (B, 3, R, R) in [-1, 1]. condition: the same with the face painted over (the paper) or set to 0 (networks with a mask).
+    hidden: (B, 1, R, R), 1 where the face is. keypoints: (B, 2 K). alpha: share of the newest resolution.
+    """
+
+    real: Tensor
+    condition: Tensor
+    hidden: Tensor
+    keypoints: Tensor
+    alpha: float
+    has_mask: bool
+    joint_batch: int = 0
+    """Images of the whole batch when several processes share it; 0 where this is all of it."""
+
+    @property
+    def mask(self) -> Tensor | None:
+        """What a network with a mask channel is given."""
+        return self.hidden if self.has_mask else None
+
+    def generate(self, generator: Generator, noise: Tensor) -> Tensor:
+        painted: Tensor = generator(self.condition, self.keypoints, noise, self.mask, self.alpha)
+        return _full_precision(painted)
+
+    def critic(self, discriminator: Discriminator) -> Critic:
+        def score(images: Tensor) -> Tensor:
+            scores: Tensor = discriminator(images, self.condition, self.keypoints, self.mask, self.alpha)
+            return _full_precision(scores)
+
+        return score
+
+    def repeated_half(self) -> Task:
+        """The first half of the batch, twice."""
+
+        def twice(values: Tensor) -> Tensor:
+            half = values[: len(values) // 2]
+            return torch.cat((half, half))
+
+        return Task(
+            real=twice(self.real),
+            condition=twice(self.condition),
+            hidden=twice(self.hidden),
+            keypoints=twice(self.keypoints),
+            alpha=self.alpha,
+            has_mask=self.has_mask,
+            joint_batch=self.joint_batch,
+        )
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum over the joint batch, as far as it is known here: processes average their gradients."""
+        return values.mean() * (self.joint_batch or len(self.real))
+
+
+def make_task(batch: Batch, alpha: float, *, has_mask: bool, device: torch.device, joint_batch: int = 0) -> Task:
+    """Bring a batch to the device and, while a resolution is faded in, make its pictures as coarse as the networks are."""
+    pixels = batch.pictures.to(device, torch.float32)
+    hidden = batch.masks.to(device, torch.float32)
+    keypoints = batch.keypoints.to(device)
+    real = to_values(faded(pixels, alpha))
+    if has_mask:
+        if alpha < 1.0:
+            # A coarse pixel that holds a hidden one is hidden.
+            hidden = double(functional.max_pool2d(hidden, 2))
+        condition = real * (1 - hidden)
+    else:
+        condition = to_values(faded(torch.where(hidden > 0, 128.0, pixels), alpha))
+    return Task(
+        real=real, condition=condition, hidden=hidden, keypoints=keypoints, alpha=alpha, has_mask=has_mask, joint_batch=joint_batch
+    )
+
+
+def to_values(pixels: Tensor) -> Tensor:
+    """Pixels 0 to 255 as the networks' -1 to 1."""
+    return pixels / 255 * 2 - 1
+
+
+def faded(pixels: Tensor, alpha: float) -> Tensor:
+    """Pictures between half their resolution (alpha 0) and all of it (alpha 1); (B, C, R, R), 0 to 255."""
+    if alpha >= 1.0:
+        return pixels
+    return torch.lerp(double(torch.floor(halve(pixels))), pixels, alpha)
+
+
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    """(|gradient of the score| - 1)² on the line between real and fake images, (B,) [3].
+
+    share: (B, 1, 1, 1), uniform in [0, 1): how much of the real image.
+    """
+    between = (share * real + (1 - share) * fake).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    norm: Tensor = slope.flatten(1).float().norm(dim=1) if slope.dtype != torch.float64 else slope.flatten(1).norm(dim=1)
+    return (norm - 1) ** 2
+
+
+def real_gradient(critic: Critic, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of real images, (B, 1), and the squared norm of their gradient, (B,) (R1, Mescheder et al. 2018)."""
+    images = real.detach().requires_grad_()
+    scores = critic(images)
+    (slope,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return scores, slope.flatten(1).square().sum(1)
+
+
+def discriminator_loss(
+    settings: LossSettings, discriminator: Discriminator, task: Task, fake: Tensor, share: Tensor, *, with_penalty: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss to minimise and its parts for the log.
+
+    fake: made without gradient [1]. share: see `gradient_penalty`. with_penalty: this step bears the penalty of `penalty_every`
+    steps.
+    """
+    critic = task.critic(discriminator)
+    weight = settings.penalty * settings.penalty_every
+    if settings.kind == "wasserstein":
+        # [2, 4]: summed over the batch, not averaged, as published.
+        real_scores, fake_scores = critic(task.real), critic(fake)
+        loss = task.summed(fake_scores - real_scores) + settings.drift * task.summed(real_scores.square())
+        if with_penalty:
+            loss = loss + weight * task.summed(gradient_penalty(critic, task.real, fake, share))
+    else:
+        fake_scores = critic(fake)
+        if with_penalty:
+            real_scores, squared_slope = real_gradient(critic, task.real)
+            loss = weight / 2 * squared_slope.mean()
+        else:
+            real_scores = critic(task.real)
+            loss = torch.zeros((), device=fake.device)
+        loss = loss + functional.softplus(fake_scores).mean() + functional.softplus(-real_scores).mean()
+    return loss, {"score_real": real_scores.detach().mean(), "score_fake": fake_scores.detach().mean()}
+
+
+def feature_loss(features: FeatureDiscriminator, task: Task, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the heads of the feature discriminator minimise: the logistic loss, mean over scales and places."""
+    real_maps = [_full_precision(scores) for scores in features(task.real, task.keypoints, task.hidden)]
+    fake_maps = [_full_precision(scores) for scores in features(fake, task.keypoints, task.hidden)]
+    scales = zip(real_maps, fake_maps, strict=True)
+    loss = torch.stack([functional.softplus(-real).mean() + functional.softplus(fake).mean() for real, fake in scales]).mean()
+    return loss, {"loss_features": loss.detach()}
+
+
+def generator_loss(
+    settings: LossSettings,
+    generator: Generator,
+    discriminator: Discriminator,
+    task: Task,
+    noise: Tensor,
+    features: FeatureDiscriminator | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss to minimise [5] and its parts for the log; the discriminator's own gradients are not needed."""
+    if settings.diversity > 0:
+        task = task.repeated_half()
+        noise = noise[: len(task.real)]
+    fake = task.generate(generator, noise)
+    scores = task.critic(discriminator)(fake)
+    parts: dict[str, Tensor] = {}
+    loss = -task.summed(scores) if settings.kind == "wasserstein" else functional.softplus(-scores).mean()
+    parts["adversarial"] = loss.detach()
+    if features is not None:
+        seen = features.look_at(fake)
+        maps = [_full_precision(scores) for scores in features.judge(seen, task.keypoints, task.hidden)]
+        looked = torch.stack([functional.softplus(-scores).mean() for scores in maps]).mean()
+        parts["adversarial_features"] = looked.detach()
+        loss = loss + settings.features * looked
+        if settings.perceptual > 0:
+            with torch.no_grad():
+                wanted = features.look_at(task.real)
+            difference = feature_distance(seen, wanted, task.hidden)
+            parts["perceptual"] = difference.detach()
+            loss = loss + settings.perceptual * difference
+    if settings.reconstruction > 0:
+        distance = hidden_distance(fake, task.real, task.hidden, settings.reconstruction_pixels).mean()
+        parts["reconstruction"] = distance.detach()
+        loss = loss + settings.reconstruction * distance
+    if settings.diversity > 0:
+        half = len(fake) // 2
+        spread = hidden_distance(fake[:half], fake[half:], task.hidden[:half], fake.shape[-1])
+        parts["spread"] = spread.detach().mean()
+        loss = loss + settings.diversity * functional.relu(settings.diversity_target - spread).mean()
+    return loss, parts
+
+
+def hidden_distance(first: Tensor, second: Tensor, hidden: Tensor, pixels: int) -> Tensor:
+    """Mean absolute difference inside the hidden area, (B,), after both are reduced to `pixels` (never enlarged)."""
+    weight = hidden
+    difference = (first - second) * weight
+    factor = first.shape[-1] // pixels
+    if factor > 1:
+        difference, weight = functional.avg_pool2d(difference, factor), functional.avg_pool2d(weight, factor)
+    return difference.abs().mean(1).sum((1, 2)) / weight.sum((1, 2, 3)).clamp_min(1e-6)
+
+
+def feature_distance(seen: Sequence[Tensor], wanted: Sequence[Tensor], hidden: Tensor) -> Tensor:
+    """Mean absolute difference of features inside the hidden area, relative to their mean size there, mean over the scales.
+
+    seen, wanted: (B, C, h, w) for each scale. hidden: (B, 1, R, R), 1 where the face is.
+    """
+    distances = []
+    for one, other in zip(seen, wanted, strict=True):
+        where = functional.interpolate(hidden, one.shape[-2:], mode="area")
+        difference = (_full_precision(one - other).abs() * where).sum()
+        distances.append(difference / (_full_precision(other).abs() * where).sum().clamp_min(1e-6))
+    return torch.stack(distances).mean()
+
+
+def _full_precision(values: Tensor) -> Tensor:
+    """Losses are summed in float32 even where the networks compute with less."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
