@@ -118,7 +118,7 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     features: NotNegative = 0.0
     """Weight of a second discriminator that looks at the pictures through a frozen network trained on ImageNet."""
     perceptual: NotNegative = 0.0
-    """Weight of the relative distance of the frozen features of generated and real faces; needs `features`."""
+    """Weight of the relative distance of the frozen network's features of generated and real faces."""
     feature_pixels: Count = 96
     """Pictures are enlarged to this size, at most doubled, before the second discriminator looks at them."""
     feature_weights: str | None = None
@@ -132,9 +132,10 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     diversity_target: NotNegative = 0.1
     """Mean distance of the hidden pixels (-1 to 1) that two noises should give; more is not rewarded."""
 
-    def __post_init__(self) -> None:
-        if self.perceptual > 0 and self.features == 0:
-            raise ValueError("loss.perceptual needs loss.features above 0")
+    @property
+    def looks_at_features(self) -> bool:
+        """Whether the frozen network is needed."""
+        return self.features > 0 or self.perceptual > 0
 
 
 class OptimizerSettings(Settings, frozen=True, kw_only=True):

@@ -185,10 +185,11 @@ def generator_loss(
     parts["adversarial"] = loss.detach()
     if features is not None:
         seen = features.look_at(fake)
-        maps = [_full_precision(scores) for scores in features.judge(seen, task.keypoints, task.hidden)]
-        looked = torch.stack([functional.softplus(-scores).mean() for scores in maps]).mean()
-        parts["adversarial_features"] = looked.detach()
-        loss = loss + settings.features * looked
+        if settings.features > 0:
+            maps = [_full_precision(scores) for scores in features.judge(seen, task.keypoints, task.hidden)]
+            looked = torch.stack([functional.softplus(-scores).mean() for scores in maps]).mean()
+            parts["adversarial_features"] = looked.detach()
+            loss = loss + settings.features * looked
         if settings.perceptual > 0:
             with torch.no_grad():
                 wanted = features.look_at(task.real)

@@ -36,8 +36,9 @@ class Networks:
         self._make_optimizers()
         self.features: FeatureDiscriminator | None = None
         self.features_optimizer: torch.optim.Adam | None = None
-        if settings.loss.features > 0:
+        if settings.loss.looks_at_features:
             self.features = _make_features(settings, device)
+        if self.features is not None and settings.loss.features > 0:
             self.features_optimizer = adam(self.features, settings.optimizer)
 
     @property
