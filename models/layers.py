@@ -92,7 +92,7 @@ class _LeakyNorm(torch.autograd.Function):
         return normed
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
         normed, inverse = ctx.saved_tensors
         wide = torch.promote_types(normed.dtype, torch.float32)
@@ -112,7 +112,7 @@ class GeneratorBlock(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         values = self.conv(values)
         if self.training and torch.is_grad_enabled():
-            normed: Tensor = _LeakyNorm.apply(values, self.epsilon)
+            normed: Tensor = _LeakyNorm.apply(values, self.epsilon)  # type: ignore[no-untyped-call]
             return normed
         return pixel_norm(functional.leaky_relu(values, LEAKY_SLOPE), self.epsilon)
 

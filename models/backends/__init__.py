@@ -8,7 +8,7 @@ A backend is a class in its own module and a row of BACKENDS; the module, and wi
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
@@ -27,6 +27,11 @@ class InferenceBackend(Protocol):
     @property
     def providers(self) -> tuple[str, ...]:
         """What computes, in the runtime's own words, for reports."""
+        ...
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the exported file says of itself."""
         ...
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnxruntime
@@ -29,6 +29,11 @@ class CpuBackend:
     @property
     def providers(self) -> tuple[str, ...]:
         return tuple(self._session.get_providers())
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        described: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return described
 
     def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         outputs: list[NDArray[Any]] = self._session.run(None, dict(zip(self._input_names, inputs, strict=True)))

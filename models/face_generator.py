@@ -1,0 +1,79 @@
+"""The generator as it is served: exported weights on an inference backend, pictures in, pictures out, no torch.
+
+geometry.hide -> FaceGenerator.paint -> geometry.paste
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.backends import InferenceBackend, open_backend
+from models.geometry import from_pixels, to_pixels
+from models.weights import WeightsError
+
+DEFAULT_WEIGHTS = "generator.onnx"
+FORMAT = "veil-generator-1"
+"""The format that `generator_weights.export_onnx` writes."""
+
+
+class FaceGenerator:
+    """Paints faces into crops whose faces are hidden.
+
+    resolution: pixels of the square crops. keypoints: number of keypoints. noise_planes: planes of the noise at 4x4.
+    expansion: growth of the crops beyond the face box on each side, for `geometry.expand_to_square`. terms: what the weights may
+    be used for.
+    """
+
+    def __init__(self, backend: InferenceBackend, name: str) -> None:
+        """name: of the weights, for messages. Raises WeightsError where the network is no exported generator."""
+        described = backend.metadata
+        if described.get("format") != FORMAT:
+            raise WeightsError(f"{name}: not an exported generator (format is {described.get('format')!r}, {FORMAT!r} is needed)")
+        try:
+            architecture: dict[str, Any] = json.loads(described["architecture"])
+            provenance: dict[str, Any] = json.loads(described["provenance"])
+            self.resolution = int(architecture["resolution"])
+            self.keypoints = int(architecture["keypoints"])
+            self.noise_planes = int(architecture["noise_planes"])
+            self._has_mask = bool(architecture["has_mask"])
+            self.expansion = float(provenance["expansion"])
+            self.terms = str(provenance["terms"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"{name}: its description cannot be read ({error})") from error
+        self._backend = backend
+
+    def paint(
+        self,
+        pictures: NDArray[np.uint8],
+        masks: NDArray[np.bool_],
+        keypoints: NDArray[np.float32],
+        noise: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Paint a face into each crop; the same arguments give the same pixels, whatever the masks hide.
+
+        pictures: (B, R, R, 3), RGB. masks: (B, R, R), True where the face is hidden. keypoints: (B, 2 K), x0 y0 x1 y1 ...
+        relative to the crop, outside [0, 1) where absent. noise: (B, noise planes, 4, 4), standard normal; None = zeros, the mean
+        face. Returns (B, R, R, 3): equal to `pictures` outside the masks if the network has a mask channel, a whole new crop if
+        not (the paper's).
+        """
+        if noise is None:
+            noise = np.zeros((len(pictures), self.noise_planes, 4, 4), np.float32)
+        hidden = masks[:, None].astype(np.float32)
+        values = np.ascontiguousarray(from_pixels(pictures).transpose(0, 3, 1, 2))
+        # Without a mask channel a hidden pixel is painted 128, as in the paper.
+        values = np.where(masks[:, None], np.float32(0.0 if self._has_mask else 128 / 127.5 - 1), values)
+        inputs = [values, keypoints.astype(np.float32), noise.astype(np.float32)] + [hidden] * self._has_mask
+        (painted,) = self._backend.run(inputs)
+        pixels = to_pixels(painted.transpose(0, 2, 3, 1))
+        return np.where(masks[..., None], pixels, pictures) if self._has_mask else pixels
+
+
+def open_generator(backend: str = "cpu", weights: str = DEFAULT_WEIGHTS, *, threads: int = 1) -> FaceGenerator:
+    """Open the generator `models/pretrained/<weights>`. Raises ValueError for an unknown backend and WeightsError for weights
+    that are missing, damaged or no generator.
+    """
+    return FaceGenerator(open_backend(backend, weights, threads=threads), weights)
