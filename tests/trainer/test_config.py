@@ -42,9 +42,9 @@ def test_settings_survive_being_written(tmp_path: Path, small_settings: TrainSet
         ("has_mask: true", "has_masks: true", r"has_masks.*\$\.network"),
         ("total_images: 600000", "total_images: none", r"\$\.run\.total_images"),
         ("kind: labels", "kind: lables", r"\$\.data\.kind"),
-        ("learning_rate: 0.004", "learning_rate: 0", r"\$\.optimizer\.learning_rate"),
+        ("learning_rate: 0.003", "learning_rate: 0", r"\$\.optimizer\.learning_rate"),
         ("resolution: 32", "resolution: 64", "twice the one before"),
-        ("generator_widths: [128, 128, 64, 32, 16]", "generator_widths: [128, 128]", "widths are needed"),
+        ("generator_widths: [128, 128, 96, 48, 24]", "generator_widths: [128, 128]", "widths are needed"),
         ("run:", "run: [", "cannot be read"),
     ],
 )
