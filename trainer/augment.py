@@ -13,6 +13,7 @@ from models import geometry
 from models.detectors import RgbImage
 from models.geometry import Crop, Mask
 from trainer.config import AugmentSettings
+from trainer.occluders import occlude
 
 SWAPPED = (0, 2, 1, 4, 3, 6, 5)
 """Order of the keypoints in a mirrored picture."""
@@ -49,6 +50,9 @@ def vary(face: LabelledFace, resolution: int, settings: AugmentSettings, random:
     if random.random() < settings.flip:
         face = mirror(face, swap_left_right=settings.swap_left_right)
     picture, box, keypoints = _warp(face, resolution, settings, random)
+    # An option that is off draws nothing, so that it leaves the examples of older runs as they were.
+    if settings.occluder > 0 and random.random() < settings.occluder:
+        picture = occlude(picture, box, random)
     if random.random() < settings.color:
         picture = _recolor(picture, random)
     if random.random() < settings.gray:

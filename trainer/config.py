@@ -69,6 +69,9 @@ class AugmentSettings(Settings, frozen=True, kw_only=True):
     """Probability of a picture without colour."""
     degrade: Fraction = 0.25
     """Probability of a picture that is low in resolution, blurred, noisy or strongly compressed."""
+    occluder: Fraction = 0.0
+    """Probability of a hand, a bar or another shape that covers part of the face and of what is around it; the networks see it as
+    part of the picture."""
     margin_max: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
     """The mask grows by up to this part of the face box on every side."""
     ellipse: Fraction = 0.2
