@@ -33,7 +33,11 @@ def save_checkpoint(folder: Path, images_seen: int, state: dict[str, Any], kept:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         if free < 2 * content.tell():
-            raise CheckpointError(f"{path}: {free / 2**20:.0f} MiB are free, {2 * content.tell() / 2**20:.0f} MiB are needed")
+            needed = 2 * content.tell()
+            raise CheckpointError(
+                f"{path}: cannot be written: {free / 2**20:.0f} MiB are free, {needed / 2**20:.0f} MiB are needed; make room and "
+                "go on from the checkpoint before with --resume"
+            )
         write_atomically(path, content.getvalue())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error

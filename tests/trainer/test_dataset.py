@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +10,13 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
-import torch
 from loguru import logger
 
 from models import geometry
 from trainer.augment import LabelledFace, mirror, vary
 from trainer.config import AugmentSettings, DataSettings, TrainSettings
-from trainer.dataset import DataError, ExampleSource, FlickrDiverseFaces, LabelledFolder
+from trainer.dataset import ExampleSource, LabelledFolder
+from trainer.pictures import DataError, PictureError, read_picture
 from trainer.schedule import Stage
 
 STILL = AugmentSettings(
@@ -182,6 +181,8 @@ def test_pictures_of_one_group_are_never_split(copied: Path) -> None:
         (lambda row: row.update(x0="left"), "not a number"),
         (lambda row: row.update(x0="0.9"), "empty"),
         (lambda row: row.update(y1="nan"), "not finite"),
+        (lambda row: row.update(nose_x="61.5", nose_s="0.9"), "line 2: box or keypoints lie far outside the picture"),
+        (lambda row: row.update(x1="96"), "line 2: box or keypoints lie far outside the picture"),
     ],
 )
 def test_labels_that_cannot_be_used_are_refused_with_their_place(
@@ -191,6 +192,58 @@ def test_labels_that_cannot_be_used_are_refused_with_their_place(
     with pytest.raises(DataError, match=message) as error:
         open_folder(copied)
     assert "labels.csv" in str(error.value)
+
+
+def test_a_keypoint_a_little_outside_is_kept_and_an_absent_one_may_be_anywhere(copied: Path) -> None:
+    labels(copied, lambda row: row.update(left_ear_x="1.1", left_ear_s="0.9", nose_x="-70", nose_s="0.0"))
+    keypoints = open_folder(copied).face(0).keypoints
+    assert keypoints[3][0] == pytest.approx(1.1 * 96)
+    assert np.isnan(keypoints[0]).all()
+
+
+@pytest.mark.parametrize("keep", [0, 1], ids=["empty file", "no rows"])
+def test_labels_of_no_faces_are_refused(copied: Path, keep: int) -> None:
+    lines = (copied / "labels.csv").read_text().splitlines(keepends=True)
+    (copied / "labels.csv").write_text("".join(lines[:keep]))
+    with pytest.raises(DataError, match=r"labels\.csv: holds no faces"):
+        open_folder(copied)
+
+
+def test_a_jpeg_that_ends_early_is_damaged_and_a_whole_one_with_a_tail_is_not(copied: Path) -> None:
+    """Decoders fill up what is missing with gray, without a word."""
+    path = sorted(copied.glob("*.jpg"))[0]
+    whole = path.read_bytes()
+    expected = read_picture(path)
+    path.write_bytes(whole + bytes(100))
+    assert np.array_equal(read_picture(path), expected)
+    for share in (0.5, 0.9):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(PictureError, match="its end is missing"):
+            read_picture(path)
+
+
+def test_faces_in_pictures_of_many_sizes_are_one_batch(copied: Path, small_settings: TrainSettings) -> None:
+    for number, path in enumerate(sorted(copied.glob("*.jpg"))):
+        cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (40 + 11 * number, 60 + 7 * number)))
+    logger.remove()
+    source = ExampleSource(open_folder(copied), small_settings)
+    assert source.batch(range(16), stage(16)).pictures.shape == (16, 3, 16, 16)
+    assert not source.unreadable
+
+
+def test_a_damaged_picture_that_is_held_back_is_left_out_and_named(copied: Path, small_settings: TrainSettings) -> None:
+    data = open_folder(copied, share=0.5)
+    source = ExampleSource(data, small_settings)
+    logger.remove()
+    whole = source.validation(4, stage(8))
+    broken = next(row.path for row in data._rows[data.training :])
+    (copied / broken).write_bytes(b"\xff\xd8 no more")
+    assert len(source.validation(4, stage(8)).pictures) == len(whole.pictures) - 1
+    assert broken in next(iter(source.unreadable.values()))
+    for row in data._rows:
+        (copied / row.path).unlink()
+    with pytest.raises(DataError, match="none of the pictures held back"):
+        source.validation(4, stage(8))
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:
@@ -216,91 +269,3 @@ def test_a_folder_of_nothing_but_damaged_pictures_is_refused(copied: Path, small
     logger.remove()
     with pytest.raises(DataError, match="none of the 16 pictures"):
         ExampleSource(open_folder(copied), small_settings).example(0, stage(8))
-
-
-@pytest.fixture
-def fdf(tmp_path: Path) -> Path:
-    """Twelve faces in the published layout at 8 and 16 pixels, with numbers that sort differently as text."""
-    meta = {}
-    random = np.random.default_rng(0)
-    for number in range(12):
-        for size in (8, 16):
-            (tmp_path / "images" / str(size)).mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(tmp_path / "images" / str(size) / f"{number}.png"), random.integers(0, 256, (size, size, 3), np.uint8))
-        meta[str(number)] = {
-            "bounding_box": [0.25, 0.3, 0.75, 0.8],
-            "landmark": [[0.5, 0.5 + 0.01 * number]] * 7,
-            "category": "training",
-        }
-    (tmp_path / "fdf_metainfo.json").write_text(json.dumps(meta))
-    return tmp_path
-
-
-def open_fdf(folder: Path, held_back: int = 2, **augment: float) -> FlickrDiverseFaces:
-    settings = DataSettings(kind="fdf", root=str(folder), validation_images=held_back)
-    return FlickrDiverseFaces(folder, settings, msgspec.structs.replace(STILL, **augment))
-
-
-def test_fdf_holds_back_its_last_pictures_and_paints_the_floored_box(fdf: Path) -> None:
-    data = open_fdf(fdf)
-    assert (len(data), data.training) == (12, 10)
-    example = data.example(10, stage(16), np.random.default_rng(0))
-    assert example.keypoints[1] == pytest.approx(0.6)
-    rows, columns = np.nonzero(example.mask)
-    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (4, 12, 4, 12)
-
-
-def test_the_box_of_fdf_is_faded_like_its_picture(fdf: Path) -> None:
-    """y: floor(4.8) = 4, floor(12.8) = 12; x at 16 pixels 0.31 would be 4 of which half resolution keeps 4."""
-    meta = json.loads((fdf / "fdf_metainfo.json").read_text())
-    meta["0"]["bounding_box"] = [5 / 16, 5 / 16, 11 / 16, 11 / 16]
-    (fdf / "fdf_metainfo.json").write_text(json.dumps(meta))
-    for alpha, first in ((0.0, 4), (0.5, 4), (1.0, 5)):
-        mask = open_fdf(fdf).example(0, stage(16, alpha), np.random.default_rng(0)).mask
-        assert np.nonzero(mask.any(1))[0][0] == first
-
-
-def test_a_mirrored_picture_of_fdf_keeps_its_eyes_unless_told_otherwise(fdf: Path) -> None:
-    meta = json.loads((fdf / "fdf_metainfo.json").read_text())
-    meta["0"]["landmark"] = [[0.5, 0.5], [0.6, 0.4], [0.3, 0.4], *[[0.5, 0.5]] * 4]
-    (fdf / "fdf_metainfo.json").write_text(json.dumps(meta))
-    as_published = open_fdf(fdf, flip=1.0, swap_left_right=False).example(0, stage(16), np.random.default_rng(0))
-    swapped = open_fdf(fdf, flip=1.0, swap_left_right=True).example(0, stage(16), np.random.default_rng(0))
-    assert as_published.keypoints[2:6] == pytest.approx([0.4, 0.4, 0.7, 0.4])
-    assert swapped.keypoints[2:6] == pytest.approx([0.7, 0.4, 0.4, 0.4])
-
-
-def test_fdf_without_usable_metainfo_is_refused(fdf: Path) -> None:
-    with pytest.raises(DataError, match="leave none to train on"):
-        open_fdf(fdf, held_back=12)
-    (fdf / "fdf_metainfo.json").write_text('{"0": {}}')
-    with pytest.raises(DataError, match="bounding_box"):
-        open_fdf(fdf)
-
-
-@pytest.mark.parametrize("suffix", ["npy", "torch"])
-def test_fdf_arrays_say_what_its_metainfo_says(fdf: Path, suffix: str) -> None:
-    from_metainfo = open_fdf(fdf)
-    meta = json.loads((fdf / "fdf_metainfo.json").read_text())
-    for size in (8, 16):
-        boxes = np.floor(np.array([meta[str(n)]["bounding_box"] for n in range(12)]) * size + 1e-6).astype(np.int64)
-        points = (np.array([meta[str(n)]["landmark"] for n in range(12)], np.float32) * size).reshape(12, 14)
-        for folder, array in (("bounding_box", boxes), ("landmarks", points)):
-            path = fdf / folder / f"{size}.{suffix}"
-            path.parent.mkdir(exist_ok=True)
-            if suffix == "npy":
-                np.save(path, array)
-            else:
-                torch.save(torch.from_numpy(array), path)
-    (fdf / "fdf_metainfo.json").unlink()
-    from_arrays = open_fdf(fdf)
-    assert len(from_arrays) == len(from_metainfo) == 12
-    for number in range(12):
-        for size in (8, 16):
-            one, other = (data.example(number, stage(size), np.random.default_rng(0)) for data in (from_metainfo, from_arrays))
-            assert np.array_equal(one.picture, other.picture)
-            assert np.array_equal(one.mask, other.mask)
-            assert np.allclose(one.keypoints, other.keypoints, atol=1e-6)
-    (fdf / "bounding_box" / f"16.{suffix}").write_bytes(b"damaged")
-    with pytest.raises(DataError, match="damaged, or not an array"):
-        open_fdf(fdf)
