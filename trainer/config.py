@@ -17,6 +17,7 @@ Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class ConfigError(ValueError):
@@ -134,6 +135,15 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     """Weight of the demand that two noises give two faces; half of the generator's batch then repeats the other half."""
     diversity_target: NotNegative = 0.1
     """Mean distance of the hidden pixels (-1 to 1) that two noises should give; more is not rewarded."""
+    adaptive_target: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] | None = None
+    """Both discriminators see varied pictures, the more of them the further the mean sign of the scores of real pictures is above
+    this (0.6 in the publication), so that a small data set is not learned by heart; null varies nothing."""
+    adaptive_images: Positive = 500000.0
+    """The share of varied pictures moves by 1 in so many images at most."""
+
+    def __post_init__(self) -> None:
+        if self.adaptive_target is not None and self.kind != "non-saturating":
+            raise ValueError("loss.adaptive_target needs loss.kind non-saturating: the sign of other scores means nothing")
 
     @property
     def looks_at_features(self) -> bool:
@@ -155,6 +165,9 @@ class OptimizerSettings(Settings, frozen=True, kw_only=True):
     average_ramp: NotNegative | None = None
     """While a run is young, it forgets half in this part of the images seen so far, so that it follows the first steps; null as
     in the paper."""
+    accumulate: Count = 1
+    """A batch is computed in so many parts, which need as many times less memory; the step is that of the whole batch (only
+    `loss.perceptual` is relative to each part)."""
 
 
 class RunSettings(Settings, frozen=True, kw_only=True):
@@ -164,8 +177,8 @@ class RunSettings(Settings, frozen=True, kw_only=True):
     """The run ends when the discriminator has seen so many real images."""
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: mixed precision."""
+    precision: Precision = "float32"
+    """bfloat16: mixed precision. float16: mixed precision whose losses are scaled so that no gradient vanishes; GPUs only."""
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     """CPU threads of the networks; 0 leaves the choice to torch."""
     checkpoint_every_s: Positive = 600.0
@@ -175,6 +188,10 @@ class RunSettings(Settings, frozen=True, kw_only=True):
     log_every_images: Count = 1000
     samples_every_images: Count = 10000
     """Pictures of the validation set, hidden and painted anew, are written so often."""
+    tensorboard: bool = False
+    """The values of log.jsonl and the sample pictures are also written for TensorBoard, into the folder tensorboard/ of the run."""
+    initial_weights: str | None = None
+    """generator.safetensors to begin from, of the first phase's resolution; the discriminator begins anew. Not read by --resume."""
     terms: str = "unknown"
     """What the trained weights may be used for; stored with them."""
 
@@ -196,6 +213,14 @@ class TrainSettings(Settings, frozen=True, kw_only=True):
         top = self.phases[-1].resolution
         self.network.generator(top)
         self.network.discriminator(top)
+        for number, phase in enumerate(self.phases):
+            parts = self.optimizer.accumulate * (2 if self.loss.diversity > 0 and self.optimizer.accumulate > 1 else 1)
+            if phase.batch % parts:
+                pairs = " of pairs, as loss.diversity needs them" if parts > self.optimizer.accumulate else ""
+                raise ValueError(
+                    f"phases[{number}].batch: {phase.batch} cannot be computed in {self.optimizer.accumulate} parts{pairs} "
+                    "(optimizer.accumulate)"
+                )
         if self.augment.crop_max < self.augment.crop_min:
             raise ValueError("augment.crop_max must not be less than augment.crop_min")
 

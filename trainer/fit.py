@@ -11,6 +11,7 @@ from loguru import logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from models.weights import WeightsError
 from trainer.checkpoint import CheckpointError, list_checkpoints
 from trainer.config import ConfigError, load_config
 from trainer.dataset import DataError
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit codes: 0 the run is complete, 1 it diverged, 2 the configuration or the folder cannot be used, 3 the data cannot be
-    used, 5 a checkpoint cannot be read or written, 130 stopped by SIGINT or SIGTERM with a checkpoint.
+    used, 5 a file of the run cannot be read or written, 130 stopped by SIGINT or SIGTERM with a checkpoint.
     """
     logger.remove()
     logger.add(sys.stderr, level="INFO", diagnose=False)
@@ -43,12 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
         training = Run(settings, folder, resume=arguments.resume, world=join_world(settings.run.device))
         stop_on_signals(training)
         is_complete = _train(training)
-    except (ConfigError, ArchitectureError, FeatureError, ParallelError) as error:
+    except (ConfigError, ArchitectureError, WeightsError, FeatureError, ParallelError) as error:
         return _failed(error, 2)
     except DataError as error:
         return _failed(error, 3)
     except CheckpointError as error:
         return _failed(error, 5)
+    except OSError as error:
+        return _failed(f"{error.filename or folder}: cannot be read or written: {error.strerror or error}", 5)
     except DivergedError as error:
         return _failed(error, 1)
     finally:
@@ -77,6 +80,6 @@ def _train(training: Run) -> bool:
         return training.train(advance)
 
 
-def _failed(error: Exception, exit_code: int) -> int:
+def _failed(error: Exception | str, exit_code: int) -> int:
     print(f"veil-train fit: {error}", file=sys.stderr)
     return exit_code

@@ -6,7 +6,7 @@ Shapes: B batch, R resolution. Numbers in brackets are the steps of one iteratio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn import functional
 from models.discriminator import Discriminator
 from models.generator import Generator
 from models.layers import double, halve
+from trainer.adaptive import Variation
 from trainer.config import LossSettings
 from trainer.dataset import Batch
 from trainer.features import FeatureDiscriminator
@@ -65,14 +66,33 @@ class Task:
             half = values[: len(values) // 2]
             return torch.cat((half, half))
 
-        return Task(
-            real=twice(self.real),
-            condition=twice(self.condition),
-            hidden=twice(self.hidden),
-            keypoints=twice(self.keypoints),
-            alpha=self.alpha,
-            has_mask=self.has_mask,
-            joint_batch=self.joint_batch,
+        return self._map(twice)
+
+    def part(self, number: int, count: int) -> Task:
+        """Every `count`-th image from `number` on, still as a part of the joint batch."""
+        return replace(self._map(lambda values: values[number::count]), joint_batch=self.joint_batch or len(self.real))
+
+    def varied(self, variation: Variation | None) -> Task:
+        """As the discriminators are given it under adaptive augmentation; None leaves it as it is."""
+        if variation is None:
+            return self
+        hidden = variation.planes(self.hidden)
+        condition = variation.pictures(self.condition)
+        return replace(
+            self,
+            real=variation.pictures(self.real),
+            condition=condition * (1 - hidden) if self.has_mask else condition,
+            hidden=hidden,
+            keypoints=variation.points(self.keypoints, self.real.shape[-1]),
+        )
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Task:
+        return replace(
+            self,
+            real=change(self.real),
+            condition=change(self.condition),
+            hidden=change(self.hidden),
+            keypoints=change(self.keypoints),
         )
 
     def summed(self, values: Tensor) -> Tensor:
@@ -110,32 +130,47 @@ def faded(pixels: Tensor, alpha: float) -> Tensor:
     return torch.lerp(double(torch.floor(halve(pixels))), pixels, alpha)
 
 
-def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, share: Tensor, slope_scale: float = 1.0) -> Tensor:
     """(|gradient of the score| - 1)² on the line between real and fake images, (B,) [3].
 
-    share: (B, 1, 1, 1), uniform in [0, 1): how much of the real image.
+    share: (B, 1, 1, 1), uniform in [0, 1): how much of the real image. slope_scale: see `discriminator_loss`.
     """
     between = (share * real + (1 - share) * fake).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    slope = _slope(critic(between), between, slope_scale)
     norm: Tensor = slope.flatten(1).float().norm(dim=1) if slope.dtype != torch.float64 else slope.flatten(1).norm(dim=1)
     return (norm - 1) ** 2
 
 
-def real_gradient(critic: Critic, real: Tensor) -> tuple[Tensor, Tensor]:
+def real_gradient(critic: Critic, real: Tensor, slope_scale: float = 1.0) -> tuple[Tensor, Tensor]:
     """Scores of real images, (B, 1), and the squared norm of their gradient, (B,) (R1, Mescheder et al. 2018)."""
     images = real.detach().requires_grad_()
     scores = critic(images)
-    (slope,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return scores, slope.flatten(1).square().sum(1)
+    return scores, _slope(scores, images, slope_scale).flatten(1).square().sum(1)
+
+
+def _slope(scores: Tensor, images: Tensor, scale: float) -> Tensor:
+    """The gradient of each score by its image, computed from scores `scale` times as large."""
+    if scale == 1.0:
+        (slope,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+        return slope
+    (slope,) = torch.autograd.grad(scores.sum() * scale, images, create_graph=True)
+    return slope / scale
 
 
 def discriminator_loss(
-    settings: LossSettings, discriminator: Discriminator, task: Task, fake: Tensor, share: Tensor, *, with_penalty: bool
+    settings: LossSettings,
+    discriminator: Discriminator,
+    task: Task,
+    fake: Tensor,
+    share: Tensor,
+    *,
+    with_penalty: bool,
+    slope_scale: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to minimise and its parts for the log.
 
     fake: made without gradient [1]. share: see `gradient_penalty`. with_penalty: this step bears the penalty of `penalty_every`
-    steps.
+    steps. slope_scale: the gradients inside the penalty are computed so many times larger, so that float16 can hold them.
     """
     critic = task.critic(discriminator)
     weight = settings.penalty * settings.penalty_every
@@ -144,17 +179,20 @@ def discriminator_loss(
         real_scores, fake_scores = critic(task.real), critic(fake)
         loss = task.summed(fake_scores - real_scores) + settings.drift * task.summed(real_scores.square())
         if with_penalty:
-            loss = loss + weight * task.summed(gradient_penalty(critic, task.real, fake, share))
+            loss = loss + weight * task.summed(gradient_penalty(critic, task.real, fake, share, slope_scale))
     else:
         fake_scores = critic(fake)
         if with_penalty:
-            real_scores, squared_slope = real_gradient(critic, task.real)
+            real_scores, squared_slope = real_gradient(critic, task.real, slope_scale)
             loss = weight / 2 * squared_slope.mean()
         else:
             real_scores = critic(task.real)
             loss = torch.zeros((), device=fake.device)
         loss = loss + functional.softplus(fake_scores).mean() + functional.softplus(-real_scores).mean()
-    return loss, {"score_real": real_scores.detach().mean(), "score_fake": fake_scores.detach().mean()}
+    values = {"score_real": real_scores.detach().mean(), "score_fake": fake_scores.detach().mean()}
+    if settings.adaptive_target is not None:
+        values["sign_real"] = real_scores.detach().sign().mean()
+    return loss, values
 
 
 def feature_loss(features: FeatureDiscriminator, task: Task, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -173,27 +211,33 @@ def generator_loss(
     task: Task,
     noise: Tensor,
     features: FeatureDiscriminator | None = None,
+    variation: Variation | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss to minimise [5] and its parts for the log; the discriminator's own gradients are not needed."""
+    """The loss to minimise [5] and its parts for the log; the discriminator's own gradients are not needed.
+
+    variation: of what the discriminators and the frozen network see; the other terms compare the pictures as they are.
+    """
     if settings.diversity > 0:
         task = task.repeated_half()
         noise = noise[: len(task.real)]
     fake = task.generate(generator, noise)
-    scores = task.critic(discriminator)(fake)
+    shown = task.varied(variation)
+    fake_shown = fake if variation is None else variation.pictures(fake)
+    scores = shown.critic(discriminator)(fake_shown)
     parts: dict[str, Tensor] = {}
     loss = -task.summed(scores) if settings.kind == "wasserstein" else functional.softplus(-scores).mean()
     parts["adversarial"] = loss.detach()
     if features is not None:
-        seen = features.look_at(fake)
+        seen = features.look_at(fake_shown)
         if settings.features > 0:
-            maps = [_full_precision(scores) for scores in features.judge(seen, task.keypoints, task.hidden)]
+            maps = [_full_precision(scores) for scores in features.judge(seen, shown.keypoints, shown.hidden)]
             looked = torch.stack([functional.softplus(-scores).mean() for scores in maps]).mean()
             parts["adversarial_features"] = looked.detach()
             loss = loss + settings.features * looked
         if settings.perceptual > 0:
             with torch.no_grad():
-                wanted = features.look_at(task.real)
-            difference = feature_distance(seen, wanted, task.hidden)
+                wanted = features.look_at(shown.real)
+            difference = feature_distance(seen, wanted, shown.hidden)
             parts["perceptual"] = difference.detach()
             loss = loss + settings.perceptual * difference
     if settings.reconstruction > 0:

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from models.discriminator import Discriminator
 from models.generator import Generator
+from models.generator_weights import Provenance, load_generator
 from trainer.config import NetworkSettings, OptimizerSettings, TrainSettings
 from trainer.features import FeatureDiscriminator, load_backbone
+from trainer.precision import DTYPES
 
 
 class ArchitectureError(ValueError):
@@ -83,6 +85,20 @@ class Networks:
         for average, value in zip(self.average.parameters(), self.generator.parameters(), strict=True):
             average.lerp_(value, 1.0 - keep)
 
+    def begin_from(self, path: Path) -> Provenance:
+        """Take the weights of a generator of this very architecture; returns where they come from.
+
+        Raises WeightsError where the file cannot be used, ArchitectureError where it holds another generator.
+        """
+        generator, provenance = load_generator(path)
+        found, wanted = asdict(generator.architecture), asdict(self.generator.architecture)
+        if found != wanted:
+            difference = _differences({"generator": found}, {"generator": wanted})
+            raise ArchitectureError(f"{path}: cannot begin the run (run.initial_weights): {difference}")
+        self.generator.load_state_dict(generator.state_dict())
+        self.average.load_state_dict(generator.state_dict())
+        return provenance
+
     def state(self) -> dict[str, Any]:
         """Everything that `restored` needs."""
         state = {
@@ -105,7 +121,10 @@ class Networks:
         resolution: int = state["resolution"]
         wanted = _architectures(settings.network, resolution)
         if state["architectures"] != wanted:
-            raise ArchitectureError(f"the checkpoint holds {state['architectures']}, the configuration asks for {wanted}")
+            raise ArchitectureError(
+                f"the checkpoint holds another architecture: {_differences(state['architectures'], wanted)}; "
+                "continue it with its own configuration (config.yaml in the folder of the run), or begin another run"
+            )
         networks = cls(settings, resolution, device, is_fading=state["is_fading"])
         networks.generator.load_state_dict(state["generator"])
         networks.average.load_state_dict(state["average"])
@@ -138,8 +157,8 @@ def _placed(network: Network, device: torch.device) -> Network:
 def _make_features(settings: TrainSettings, device: torch.device) -> FeatureDiscriminator:
     path = settings.loss.feature_weights
     backbone = load_backbone(None if path is None else Path(path)).to(device)
-    if settings.run.precision == "bfloat16":
-        backbone.to(torch.bfloat16)  # Frozen: casting it anew for every call would gain nothing.
+    if settings.run.precision != "float32":
+        backbone.to(DTYPES[settings.run.precision])  # Frozen: casting it anew for every call would gain nothing.
     with _seeded(settings.run.seed, 0):
         return FeatureDiscriminator(backbone, settings.network.keypoints, settings.loss.feature_pixels).to(device)
 
@@ -152,6 +171,17 @@ def adam(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Adam:
 
 def _architectures(settings: NetworkSettings, resolution: int) -> dict[str, Any]:
     return {"generator": asdict(settings.generator(resolution)), "discriminator": asdict(settings.discriminator(resolution))}
+
+
+def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Every value that differs: what a file holds, and what the configuration asks for."""
+    parts = []
+    for network in wanted:
+        for key, value in wanted[network].items():
+            there = found.get(network, {}).get(key, "nothing")
+            if there != value:
+                parts.append(f"its {network} has {key} {there}, the configuration asks for {value}")
+    return ", ".join(parts)
 
 
 def _frozen_copy(network: Generator) -> Generator:

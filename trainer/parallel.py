@@ -50,15 +50,20 @@ class World:
             gradient.copy_(together[start : start + gradient.numel()].view_as(gradient))
             start += gradient.numel()
 
+    def mean(self, value: float) -> float:
+        """The mean over all processes; all must ask."""
+        return value if self.size == 1 else self._total(value) / self.size
+
     def is_any(self, claim: bool) -> bool:
         """Whether the claim holds in any process; all must ask."""
-        if self.size == 1:
-            return claim
-        votes = torch.tensor(float(claim))
+        return claim if self.size == 1 else self._total(float(claim)) > 0
+
+    def _total(self, value: float) -> float:
+        values = torch.tensor(value, dtype=torch.float64)
         if distributed.get_backend() == "nccl":
-            votes = votes.cuda()
-        distributed.all_reduce(votes)
-        return bool(votes > 0)
+            values = values.cuda()
+        distributed.all_reduce(values)
+        return float(values)
 
 
 def join_world(device: Literal["auto", "cpu", "cuda"]) -> World:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -17,9 +18,16 @@ from trainer.losses import Task
 FACES_A_ROW = 4
 
 
-def save_samples(path: Path, task: Task, *painted: Tensor) -> None:
-    """Write a PNG: for each face the original, what the generator was given, and each of `painted`, (B, 3, R, R), side by side."""
-    columns = [_pictures(images) for images in (task.real, task.condition, *painted)]
+def save_samples(path: Path, task: Task, *painted: Tensor) -> NDArray[np.uint8]:
+    """Write a PNG: for each face the original, what the generator was given, and each of `painted`, (B, 3, R, R), side by side.
+
+    Returns the picture, (height, width, 3).
+    """
+    return save_grid(path, [_pictures(images) for images in (task.real, task.condition, *painted)])
+
+
+def save_grid(path: Path, columns: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Write a PNG: for each face its picture in every column, (B, R, R, 3), side by side; several faces a row. Returns it."""
     faces = np.concatenate(columns, 2)
     count, height, width, _ = faces.shape
     missing = -count % FACES_A_ROW
@@ -29,6 +37,7 @@ def save_samples(path: Path, task: Task, *painted: Tensor) -> None:
     if not written:
         raise RuntimeError(f"{path}: the grid cannot be encoded as PNG")
     write_atomically(path, content.tobytes())
+    return grid
 
 
 def _pictures(images: Tensor) -> NDArray[np.uint8]:
