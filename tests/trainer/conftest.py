@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
 from models.faces import KEYPOINT_NAMES
 from trainer.config import (
@@ -19,6 +20,9 @@ from trainer.config import (
     TrainSettings,
 )
 from trainer.schedule import Phase
+
+# The networks of these tests are too small to share out: more threads would only wait for each other.
+torch.set_num_threads(1)
 
 DEMO_FACES = Path(__file__).parents[2] / "streamer" / "demo_faces"
 
