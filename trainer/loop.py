@@ -33,6 +33,9 @@ from trainer.step import Chance, Stepper, Values
 MOST_FAILED_STEPS = 100
 """So many steps in a row without finite gradients end the run."""
 
+ECHO_S = 2.0
+"""A signal that follows the first one within this time is an echo of it."""
+
 
 class DivergedError(RuntimeError):
     """The gradients have not been finite for many steps; the last checkpoint is from before that."""
@@ -192,7 +195,9 @@ class Run:
             )
 
     def save(self) -> Path:
-        """Write a checkpoint and the running average as weights."""
+        """Write a checkpoint and the running average as weights; no weights while a resolution is faded in: without the fading
+        layers they would paint noise.
+        """
         state = {"steps": self.steps, "steps_skipped": self.steps_skipped, "seconds": self.seconds, **self.networks.state()}
         state |= {"settings": msgspec.to_builtins(self.settings), "scalers": self.arithmetic.state()}
         if self.probability is not None:
@@ -200,7 +205,9 @@ class Run:
         if self._origin is not None:
             state["origin"] = asdict(self._origin)
         path = save_checkpoint(self.folder / "checkpoints", self.images_seen, state, self.settings.run.checkpoints_kept)
-        save_generator(self.folder / "generator.safetensors", self.networks.average, self._provenance())
+        stage = stage_at(self.settings.phases, self.images_seen)
+        if stage.alpha >= 1.0 or stage.resolution > self.networks.resolution:
+            save_generator(self.folder / "generator.safetensors", self.networks.average, self._provenance())
         return path
 
     def _provenance(self) -> Provenance:
@@ -235,12 +242,20 @@ class Run:
 
 
 def stop_on_signals(run: Run) -> None:
-    """SIGTERM and SIGINT end the run after the batch at hand, with a checkpoint; a second one is obeyed at once."""
+    """SIGTERM and SIGINT end the run after the batch at hand, with a checkpoint; a later second one is obeyed at once.
+
+    `torchrun` passes on what its processes may have been sent already: such an echo counts as the same signal.
+    """
+    first_s: list[float] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        logger.info("signal {}: stopping after this batch", number)
-        run.stop()
-        signal.signal(number, signal.SIG_DFL)
+        first_s.append(time.monotonic())
+        if first_s[-1] - first_s[0] > ECHO_S:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        if len(first_s) == 1:
+            logger.info("signal {}: stopping after this batch", number)
+            run.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)

@@ -53,6 +53,15 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, small_setti
     assert same(whole.networks.state(), resumed.networks.state())
 
 
+def test_no_weights_are_written_while_a_resolution_is_faded_in(tmp_path: Path, small_settings: TrainSettings) -> None:
+    fading = Run(small_settings, tmp_path)
+    fading.train(lambda run: run.stop() if run.images_seen >= 44 else None)
+    assert list_checkpoints(tmp_path / "checkpoints")
+    assert not (tmp_path / "generator.safetensors").exists()
+    assert Run(small_settings, tmp_path, resume=True).train()
+    assert load_generator(tmp_path / "generator.safetensors")[0].architecture.resolution == 16
+
+
 def test_the_papers_loss_and_optimisers_resume_exactly_too(tmp_path: Path, small_settings: TrainSettings) -> None:
     optimizer = msgspec.structs.replace(small_settings.optimizer, reset_at_growth=True)
     network = msgspec.structs.replace(small_settings.network, has_mask=False)
@@ -214,6 +223,7 @@ def test_sigterm_saves_and_exits_and_the_run_goes_on_from_there(tmp_path: Path, 
         if " images, " in line:
             break
     process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)  # as where torchrun passes on what its processes were sent already
     process.communicate(timeout=60)
     assert process.returncode == 130
     (path,) = list_checkpoints(tmp_path / "run" / "checkpoints")
