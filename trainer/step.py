@@ -82,7 +82,7 @@ class Stepper:
         values, is_finite = self._turn("discriminator", discriminator, networks.discriminator_optimizer, losses)
         discriminator.requires_grad_(False)
 
-        if features is not None and networks.features_optimizer is not None and self._settings.features > 0:
+        if features is not None and networks.features_optimizer is not None:
             features.requires_grad_(True)
             more, was_finite = self._turn("features", features, networks.features_optimizer, self._feature_losses(features, parts))
             features.requires_grad_(False)
