@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -32,6 +32,8 @@ from models.layers import GeneratorBlock, fold_scales
 from models.weights import WeightsError
 
 FORMAT = "veil-generator-1"
+
+Built = TypeVar("Built", bound=nn.Module)
 
 PUBLISHED_TERMS = (
     "non-commercial use only: trained on FDF (Flickr photographs under Creative Commons licences, most of them non-commercial)"
@@ -94,40 +96,59 @@ def save_generator(path: Path, generator: Generator, provenance: Provenance) -> 
     write_atomically(path, to_safetensors(weights, metadata))
 
 
-def load_generator(path: Path) -> tuple[Generator, Provenance]:
-    """Read what `save_generator` wrote, ready for inference. Raises WeightsError unless every tensor is there and unchanged."""
+def format_of(path: Path) -> str:
+    """What a file of weights says that it is, "" where it says nothing. Raises WeightsError where it cannot be read."""
+    return _read(path)[0].get("format", "")
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file. Raises WeightsError."""
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: damaged or not a safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(f"{path}: not the weights of a generator (format is {metadata.get('format')!r}, {FORMAT!r} is needed)")
+
+
+def read_tensors(path: Path, format_name: str, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file of ours.
+
+    format_name: what its metadata must say. what: whose weights they should be, for the message.
+    Raises WeightsError unless every tensor is there and unchanged.
+    """
+    metadata, weights = _read(path)
+    if metadata.get("format") != format_name:
+        raise WeightsError(f"{path}: not the weights of {what} (format is {metadata.get('format')!r}, {format_name!r} is needed)")
     if digest(weights) != metadata.get("sha256"):
         raise WeightsError(f"{path}: damaged: its values do not match their checksum")
+    return weights, metadata
+
+
+def load_generator(path: Path) -> tuple[Generator, Provenance]:
+    """Read what `save_generator` wrote, ready for inference. Raises WeightsError unless every tensor is there and unchanged."""
+    weights, metadata = read_tensors(path, FORMAT, "a generator")
     try:
         fields = json.loads(metadata["architecture"])
         architecture = GeneratorArchitecture(**{**fields, "widths": tuple(fields["widths"])})
         provenance = Provenance(**json.loads(metadata["provenance"]))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its description cannot be read ({error})") from error
-    return _built(path, architecture, weights), provenance
+    return with_tensors(path, Generator(architecture), weights), provenance
 
 
-def _built(path: Path, architecture: GeneratorArchitecture, weights: Mapping[str, Tensor]) -> Generator:
-    generator = Generator(architecture)
-    wanted = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
+def with_tensors(path: Path, network: Built, weights: Mapping[str, Tensor]) -> Built:
+    """The network with these weights, ready for inference. Raises WeightsError where they do not fit it."""
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if wanted != found:
         wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         name = wrong[0]
         difference = f"{name} is {found.get(name, 'missing')}, needed is {wanted.get(name, 'none')}"
         raise WeightsError(f"{path}: {len(wrong)} tensors do not fit the architecture; {difference}")
-    generator.load_state_dict(dict(weights), strict=True)
-    return generator.eval().requires_grad_(False)
+    network.load_state_dict(dict(weights), strict=True)
+    return network.eval().requires_grad_(False)
 
 
 def read_published(path: Path) -> tuple[Generator, Provenance]:
@@ -155,7 +176,7 @@ def read_published(path: Path) -> tuple[Generator, Provenance]:
         architecture = _architecture_of(weights)
     except (ValueError, KeyError, IndexError) as error:
         raise WeightsError(f"{path}: not a DeepPrivacy generator ({error})") from error
-    return _built(path, architecture, weights), Provenance(
+    return with_tensors(path, Generator(architecture), weights), Provenance(
         training_data="FDF (Flickr Diverse Faces), by the authors of DeepPrivacy",
         terms=PUBLISHED_TERMS,
         images_seen=int(content["global_step"]) if isinstance(content.get("global_step"), int) else 0,
@@ -222,7 +243,7 @@ def _name_of_version_2(owner: str) -> str | None:
 
 
 def _architecture_of(weights: Mapping[str, Tensor]) -> GeneratorArchitecture:
-    """The shape of a published generator, from the shapes of its tensors; `_built` then checks every one."""
+    """The shape of a published generator, from the shapes of its tensors; `with_tensors` then checks every one."""
     sizes = sorted(int(name.split(".")[1]) for name in weights if re.fullmatch(r"decoder\.\d+\.second\.conv\.weight", name))
     widths = tuple(weights[f"decoder.{size}.second.conv.weight"].shape[0] for size in sizes)
     keypoints = weights["decoder.8.merge.conv.weight"].shape[1] - 2 * widths[0]
@@ -231,7 +252,7 @@ def _architecture_of(weights: Mapping[str, Tensor]) -> GeneratorArchitecture:
 
 
 @contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Without the exporter's remarks on its own internals and on packages that are not needed."""
     exporter = logging.getLogger("torch.onnx")
     before = exporter.level
@@ -283,7 +304,7 @@ def export_onnx(path: Path, generator: Generator, provenance: Provenance) -> Non
     # A batch of two: the exporter takes one for a constant.
     examples = tuple(torch.zeros(2, *shapes[name]) for name in names)
     batch = torch.export.Dim("batch", min=1, max=1024)
-    with _quiet_exporter():
+    with quiet_exporter():
         program = torch.onnx.export(
             _Exported(network).eval(),
             examples,

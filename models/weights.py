@@ -25,6 +25,14 @@ def read_manifest(folder: Path = PRETRAINED) -> dict[str, str]:
         raise WeightsError(f"{path}: the list of the weights cannot be read ({error}); install the package again") from error
 
 
+def enter_in_manifest(path: Path) -> None:
+    """Write the digest of a file into the list of weights beside it; other lines stay. Raises OSError or ValueError."""
+    manifest_path = path.parent / MANIFEST
+    manifest = json.loads(manifest_path.read_text()) if manifest_path.exists() else {}
+    manifest[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest_path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+
 def read_weights(name: str, folder: Path = PRETRAINED) -> bytes:
     """The content of a file of weights, verified, so that what runs is what was checked.
 

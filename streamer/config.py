@@ -32,6 +32,8 @@ class DetectorSettings(Settings, frozen=True, kw_only=True):
     """Score from which something counts as a face; lower finds more and covers more by mistake."""
     processes: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
     """Detector processes; null chooses from the number of cores."""
+    keypoints: str = "network"
+    """What finds eyes, nose, ears and shoulders, a row of the table in models/keypoints.py; only for filters that need them."""
 
 
 class TrackerSettings(Settings, frozen=True, kw_only=True):

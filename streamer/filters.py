@@ -151,12 +151,20 @@ FILTERS: dict[str, Callable[[FilterSettings], Filter]] = {
 }
 """Every filter: the name in the settings, and what makes the filter from them."""
 
+NEEDS_KEYPOINTS: frozenset[str] = frozenset()
+"""The filters that want to know where eyes, nose, ears and shoulders are; for the others nobody looks for them."""
+
 
 def open_filter(settings: FilterSettings) -> Filter:
     """The filter that the settings name. Raises UsageError if there is none of that name or it cannot be made."""
     if settings.name not in FILTERS:
         raise UsageError(f"filter.name: there is no filter {settings.name!r}, choose one of {', '.join(FILTERS)}")
     return FILTERS[settings.name](settings)
+
+
+def needs_keypoints(settings: FilterSettings) -> bool:
+    """Whether the filter that the settings name wants keypoints."""
+    return settings.name in NEEDS_KEYPOINTS
 
 
 def _size(face: FaceMask) -> Size:

@@ -22,6 +22,7 @@ from streamer.config import AnonymizeSettings
 from streamer.dispatch import CreditDispatcher, UnexpectedAnswerError
 from streamer.encoders import OutputPlan
 from streamer.errors import InternalError, Interrupted
+from streamer.filters import needs_keypoints
 from streamer.messages import (
     AnonymizedFrame,
     AnonymizerSetup,
@@ -162,7 +163,7 @@ class _VideoRun:
         plan = msgspec.Raw(msgspec.msgpack.encode(job.plan))
         self._setups: dict[str, Message] = {
             "source": SourceSetup(stream=_STREAM, path=str(job.source), plan=plan),
-            "detector": DetectorSetup(detector=settings.detector),
+            "detector": DetectorSetup(detector=settings.detector, needs_keypoints=needs_keypoints(settings.filter)),
             "anonymizer": AnonymizerSetup(
                 tracker=settings.tracker, filter=settings.filter, preview_detections=settings.preview_detections
             ),

@@ -41,9 +41,10 @@ class SourceSetup(Message, frozen=True, kw_only=True):
 
 
 class DetectorSetup(Message, frozen=True, kw_only=True):
-    """Supervisor to detector."""
+    """Supervisor to detector. needs_keypoints: look for keypoints too."""
 
     detector: DetectorSettings
+    needs_keypoints: bool = False
 
 
 class AnonymizerSetup(Message, frozen=True, kw_only=True):

@@ -54,11 +54,11 @@ def vary(face: LabelledFace, resolution: int, settings: AugmentSettings, random:
     if settings.occluder > 0 and random.random() < settings.occluder:
         picture = occlude(picture, box, random)
     if random.random() < settings.color:
-        picture = _recolor(picture, random)
+        picture = recolor(picture, random)
     if random.random() < settings.gray:
         picture = np.repeat(np.rint(picture @ LUMA).astype(np.uint8)[:, :, None], 3, 2)
     if random.random() < settings.degrade:
-        picture = _degrade(picture, random)
+        picture = degrade(picture, random)
     mask = _hidden(box, picture.shape[0], settings, random)
     is_absent = np.isnan(keypoints).any(1) | (random.random(len(keypoints)) < settings.keypoint_drop)
     keypoints = np.where(is_absent[:, None], np.float32(geometry.ABSENT), keypoints / picture.shape[0])
@@ -113,7 +113,7 @@ def _warp(
     return np.asarray(picture, np.uint8), box, keypoints
 
 
-def _recolor(picture: RgbImage, random: np.random.Generator) -> RgbImage:
+def recolor(picture: RgbImage, random: np.random.Generator) -> RgbImage:
     """Change gamma, contrast, brightness, saturation and white balance."""
     values = picture.astype(np.float32) / 255
     values = values ** np.float32(math.exp(random.uniform(-0.3, 0.3)))
@@ -126,7 +126,7 @@ def _recolor(picture: RgbImage, random: np.random.Generator) -> RgbImage:
     return pixels
 
 
-def _degrade(picture: RgbImage, random: np.random.Generator) -> RgbImage:
+def degrade(picture: RgbImage, random: np.random.Generator) -> RgbImage:
     """Low resolution, blur, noise and compression as in surveillance footage, each by chance and mild more often than strong."""
     size = picture.shape[0]
     if random.random() < 0.5:

@@ -22,7 +22,9 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand(("import-deepprivacy",), "trainer.import_deepprivacy", "read the weights published with DeepPrivacy"),
     Subcommand(("export",), "trainer.export", "write trained weights as ONNX"),
     Subcommand(("fit",), "trainer.fit", "train a generator as a configuration file says"),
+    Subcommand(("fit-keypoints",), "trainer.fit_keypoints", "train the keypoint network as a configuration file says"),
     Subcommand(("evaluate", "detector"), "trainer.evaluate_detector", "measure recall and precision of a face detector"),
+    Subcommand(("evaluate", "keypoints"), "trainer.evaluate_keypoints", "measure the keypoint network on faces held back"),
 )
 
 

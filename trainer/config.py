@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import yaml
@@ -225,19 +225,27 @@ class TrainSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("augment.crop_max must not be less than augment.crop_min")
 
 
+Read = TypeVar("Read", bound=Settings)
+
+
 def load_config(path: Path) -> TrainSettings:
     """Read a YAML file. Raises ConfigError with file and key where it cannot be used."""
+    return read_settings(path, TrainSettings)
+
+
+def read_settings(path: Path, kind: type[Read]) -> Read:
+    """Read a YAML file as settings of a kind. Raises ConfigError with file and key where it cannot be used."""
     try:
         content: Any = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     try:
-        return msgspec.convert(content, TrainSettings)
+        return msgspec.convert(content, kind)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def to_yaml(settings: TrainSettings) -> str:
-    """The settings, every key, as a file that `load_config` reads."""
+def to_yaml(settings: Settings) -> str:
+    """The settings, every key, as a file that `read_settings` reads."""
     text: str = yaml.safe_dump(msgspec.to_builtins(settings), sort_keys=False)
     return text

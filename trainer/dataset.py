@@ -50,11 +50,12 @@ class FaceData(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Row:
-    """A row of labels.csv; box and keypoints are relative to the picture, not a number where absent."""
+    """A row of labels.csv; box and keypoints are relative to the picture, not a number where absent. scores: (K,)."""
 
     path: str
     box: NDArray[np.float32]
     keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
 
 
 class LabelledFolder:
@@ -103,7 +104,7 @@ class LabelledFolder:
         if (np.abs(box - 0.5) > 1.5).any() or (np.abs(labelled - 0.5) > 1.5).any():
             raise DataError(f"{place}: box or keypoints lie far outside the picture; they must be relative to it, 0 to 1")
         keypoints = np.where(points[:, 2:] >= settings.keypoint_threshold, points[:, :2], np.float32(np.nan))
-        return _Row(path=fields["path"], box=box, keypoints=keypoints)
+        return _Row(path=fields["path"], box=box, keypoints=keypoints, scores=points[:, 2])
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -114,6 +115,14 @@ class LabelledFolder:
         picture = read_picture(self._root / row.path)
         size = np.array(picture.shape[1::-1], np.float32)
         return LabelledFace(picture=picture, box=row.box * np.tile(size, 2), keypoints=row.keypoints * size)
+
+    def path(self, number: int) -> str:
+        """Of a face's picture, relative to the folder."""
+        return self._rows[number].path
+
+    def keypoint_scores(self, number: int) -> NDArray[np.float32]:
+        """(K,): how sure whatever labelled the face was of each keypoint."""
+        return self._rows[number].scores
 
     def example(self, number: int, stage: Stage, random: np.random.Generator) -> Example:
         return vary(self.face(number), stage.resolution, self._augment, random)

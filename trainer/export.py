@@ -1,4 +1,4 @@
-"""`veil-train export`: trained weights as the ONNX file that serving runs."""
+"""`veil-train export`: trained weights as the ONNX file that serving runs; beside a manifest.json it is entered there."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from models.generator_weights import export_onnx, load_generator
-from models.weights import WeightsError
+from models.generator_weights import Provenance, export_onnx, format_of, load_generator, write_atomically
+from models.keypoint_weights import FORMAT as KEYPOINT_FORMAT
+from models.keypoint_weights import export_keypoints, load_keypoints
+from models.weights import MANIFEST, WeightsError, enter_in_manifest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `veil-train export`."""
-    parser.add_argument("weights", type=Path, help="generator.safetensors of a run or an import")
+    parser.add_argument("weights", type=Path, help="generator.safetensors or keypoints.safetensors of a run or an import")
     parser.add_argument("-o", "--output", type=Path, required=True, help="file to write, .onnx")
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
 
@@ -23,14 +25,26 @@ def run(arguments: argparse.Namespace) -> int:
     if output.exists() and not arguments.overwrite:
         return _failed(f"{output}: exists; choose another name or give --overwrite", 2)
     try:
-        generator, provenance = load_generator(arguments.weights)
-        export_onnx(output, generator, provenance)
+        provenance = _export(arguments.weights, output)
+        if (output.parent / MANIFEST).exists():
+            enter_in_manifest(output)
     except WeightsError as error:
         return _failed(str(error), 3)
     except OSError as error:
         return _failed(f"{output}: cannot be written: {error}", 5)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB. Terms of these weights: {provenance.terms}")
     return 0
+
+
+def _export(weights: Path, output: Path) -> Provenance:
+    """Raises WeightsError where the weights are of no network that can be exported, or damaged."""
+    if format_of(weights) == KEYPOINT_FORMAT:
+        network, provenance = load_keypoints(weights)
+        write_atomically(output, export_keypoints(network, provenance))
+    else:
+        generator, provenance = load_generator(weights)
+        export_onnx(output, generator, provenance)
+    return provenance
 
 
 def _failed(message: str, exit_code: int) -> int:

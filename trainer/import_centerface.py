@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import logging
 import sys
 import warnings
@@ -26,7 +25,7 @@ from onnx import numpy_helper
 
 from models.backends.cpu import ERRORS_ONLY, CpuBackend
 from models.centerface import MAP_CHANNELS, SIZE_MULTIPLE, CenterFace, PictureInput, without_silent_channels
-from models.weights import MANIFEST
+from models.weights import enter_in_manifest
 
 PUBLISHED_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 WEIGHTS = "centerface.onnx"
@@ -200,7 +199,4 @@ def write_weights(folder: Path, exported: bytes) -> None:
     """Write the file and its line in the manifest; other lines stay."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(exported)
-    path = folder / MANIFEST
-    manifest = json.loads(path.read_text()) if path.exists() else {}
-    manifest[WEIGHTS] = hashlib.sha256(exported).hexdigest()
-    path.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+    enter_in_manifest(folder / WEIGHTS)

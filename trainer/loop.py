@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import torch
@@ -241,7 +241,13 @@ class Run:
         return painted
 
 
-def stop_on_signals(run: Run) -> None:
+class Stoppable(Protocol):
+    """A run that can be ended early."""
+
+    def stop(self) -> None: ...
+
+
+def stop_on_signals(run: Stoppable) -> None:
     """SIGTERM and SIGINT end the run after the batch at hand, with a checkpoint; a later second one is obeyed at once.
 
     `torchrun` passes on what its processes may have been sent already: such an echo counts as the same signal.

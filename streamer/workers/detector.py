@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from models.detectors import FaceDetector, open_detector
+from models.keypoints import KEYPOINT_ESTIMATORS, DetectorWithKeypoints, open_keypoint_estimator
 from models.weights import WeightsError
 from streamer.config import DetectorSettings
 from streamer.errors import InternalError, UsageError
@@ -27,6 +28,22 @@ def detector_of(settings: DetectorSettings) -> FaceDetector:
         raise InternalError(str(error)) from None
 
 
+def with_keypoints(detector: FaceDetector, settings: DetectorSettings, *, needs_keypoints: bool) -> FaceDetector:
+    """The detector, followed by the keypoint estimator of the settings where keypoints are needed.
+
+    Raises UsageError for an unknown name and InternalError where its weights cannot be used.
+    """
+    if settings.keypoints not in KEYPOINT_ESTIMATORS:
+        known = ", ".join(KEYPOINT_ESTIMATORS)
+        raise UsageError(f"detector.keypoints: unknown keypoint estimator {settings.keypoints!r}, use one of: {known}")
+    if not needs_keypoints:
+        return detector
+    try:
+        return DetectorWithKeypoints(detector=detector, estimator=open_keypoint_estimator(settings.keypoints))
+    except WeightsError as error:
+        raise InternalError(str(error)) from None
+
+
 class DetectorWorker:
     """Runs the detector of the settings on pictures of the raw ring, which it cannot write."""
 
@@ -44,7 +61,8 @@ class DetectorWorker:
     def process(self, message: Message) -> Iterable[Message]:
         match message:
             case DetectorSetup():
-                self._detector = self.open(message.detector)
+                detector = self.open(message.detector)
+                self._detector = with_keypoints(detector, message.detector, needs_keypoints=message.needs_keypoints)
             case StreamReady():
                 self._layout = message.opened.layout
                 self._ring = self._handle.reader(self._layout, message.raw_slots, SlotState.RAW)

@@ -15,12 +15,13 @@ from models.detectors import FaceDetector, RgbImage, image_render
 from models.faces import Boxes
 from streamer.config import AnonymizeSettings, DetectorSettings
 from streamer.errors import ExitCode, OutputError, VeilError
+from streamer.filters import needs_keypoints
 from streamer.hiding import Photo, PhotoHider
 from streamer.images import ImagePicture, read_image, write_image
 from streamer.messages import Cover, ImageDone, ImageSetup, ImageTask, Message
 from streamer.preview import REASON_COLORS
 from streamer.workers import RingHandles
-from streamer.workers.detector import detector_of
+from streamer.workers.detector import detector_of, with_keypoints
 
 
 class ImageWorker:
@@ -41,7 +42,8 @@ class ImageWorker:
         match message:
             case ImageSetup():
                 self._settings = message.settings
-                self._detector = self.open(message.settings.detector)
+                detector, needed = message.settings.detector, needs_keypoints(message.settings.filter)
+                self._detector = with_keypoints(self.open(detector), detector, needs_keypoints=needed)
                 self._hider = PhotoHider(message.settings.filter)
             case ImageTask():
                 yield self._do(message)

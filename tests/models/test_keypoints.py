@@ -19,5 +19,5 @@ def test_boxes_and_scores_are_untouched(name: str) -> None:
 
 
 def test_an_unknown_estimator_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown keypoint estimator 'mesh', use one of: detector"):
+    with pytest.raises(ValueError, match="unknown keypoint estimator 'mesh', use one of: network, detector"):
         open_keypoint_estimator("mesh")

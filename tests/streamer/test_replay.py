@@ -13,6 +13,7 @@ import pytest
 from streamer.budget import plan_rings
 from streamer.config import AnonymizeSettings
 from streamer.encoders import OutputPlan, plan_output
+from streamer.filters import needs_keypoints
 from streamer.messages import (
     AnonymizerSetup,
     DetectorSetup,
@@ -63,7 +64,7 @@ class Replay:
         self.is_finished = False
         packed = msgspec.Raw(msgspec.msgpack.encode(plan))
         self.queue.append(("source", SourceSetup(stream=0, path=str(source), plan=packed)))
-        self.queue.append(("detector", DetectorSetup(detector=settings.detector)))
+        self.queue.append(("detector", DetectorSetup(detector=settings.detector, needs_keypoints=needs_keypoints(settings.filter))))
         self.queue.append(
             ("anonymizer", AnonymizerSetup(tracker=settings.tracker, filter=settings.filter, preview_detections=False))
         )

@@ -1,0 +1,223 @@
+"""`veil-train evaluate keypoints`: how far the network's keypoints lie from the labels, and what its confidence is worth.
+
+Distances are parts of the longer side of the face box. Only faces that were held back from training are used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from models.faces import KEYPOINT_NAMES
+from models.keypoint_network import ConfidentKeypoints, KeypointNetwork
+from models.keypoint_weights import load_keypoints
+from models.keypoints import EXPANSION, THRESHOLDS, TOLERANCES, Crops, NetworkKeypoints
+from models.weights import WeightsError
+from trainer.config import DataSettings
+from trainer.dataset import DataError
+from trainer.keypoint_samples import IS_SHOULDER, LEAST_LABEL_SCORE, KeypointBatch, KeypointFaces, collate
+
+PARTS = {"eyes and nose": [0, 1, 2], "ears": [3, 4], "shoulders": [5, 6]}
+"""Keypoints that are judged together."""
+
+CONFIDENCE_EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+BATCH = 128
+
+Answers = NDArray[np.float32]  # (faces, 7, 3): x, y relative to the crop, confidence 0 to 1
+Answering = Callable[[Crops], Answers]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointFigures:
+    """Of one keypoint: how often its label is known, distances, share within tolerance."""
+
+    count: int
+    median: float
+    percentile_90: float
+    within_tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRow:
+    """Keypoints with a confidence between `low` and `high`: the mean confidence, and the share that was right."""
+
+    low: float
+    high: float
+    count: int
+    predicted: float
+    right: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointReport:
+    """All figures. keypoints: of each keypoint, and of PARTS. calibration: a table for the face's keypoints and one for the
+    shoulders.
+    """
+
+    faces: int
+    keypoints: dict[str, KeypointFigures]
+    calibration: dict[str, tuple[CalibrationRow, ...]]
+
+
+def served_batch(faces: KeypointFaces, numbers: Sequence[int], expansion: float) -> KeypointBatch:
+    """The crops that serving cuts around these faces."""
+    return collate([faces.served(number, expansion) for number in numbers])
+
+
+def network_answers(network: KeypointNetwork) -> Answering:
+    """The network in torch as something that answers to crops."""
+    confident: nn.Module = ConfidentKeypoints(network).eval()
+
+    @torch.no_grad()
+    def answer(crops: Crops) -> Answers:
+        answers: Answers = confident(torch.from_numpy(crops)).numpy()
+        return answers
+
+    return answer
+
+
+def shipped_answers() -> Answering:
+    """The network that ships, as serving runs it. Raises WeightsError if its weights cannot be used."""
+    network = NetworkKeypoints()
+
+    def answer(crops: Crops) -> Answers:
+        relative, confidences = network.locate(crops)
+        return np.concatenate((relative, confidences[:, :, None]), 2)
+
+    return answer
+
+
+def locate(answer: Answering, batch: KeypointBatch) -> Answers:
+    """All answers, a few crops at a time."""
+    return np.concatenate([answer(crops.numpy()) for crops in torch.split(batch.crops, BATCH)])
+
+
+def measure(answers: Answers, batch: KeypointBatch) -> KeypointReport:
+    """Compare answers with labels; labels that are guesses are left out, shoulders among them count as not seen."""
+    distances = np.linalg.norm(answers[:, :, :2] - batch.keypoints.numpy(), axis=2) / batch.units.numpy()[:, None]
+    is_known = batch.scores.numpy() >= LEAST_LABEL_SCORE
+    is_near = distances <= np.array(TOLERANCES)
+    keypoints = {}
+    for name, columns in [(name, [index]) for index, name in enumerate(KEYPOINT_NAMES)] + list(PARTS.items()):
+        chosen = is_known[:, columns]
+        known = distances[:, columns][chosen]
+        keypoints[name] = KeypointFigures(
+            count=len(known),
+            median=float(np.median(known)) if len(known) else 0.0,
+            percentile_90=float(np.percentile(known, 90)) if len(known) else 0.0,
+            within_tolerance=float(is_near[:, columns][chosen].mean()) if len(known) else 0.0,
+        )
+    confidences, is_right = answers[:, :, 2], is_near & is_known
+    of_face = is_known & ~IS_SHOULDER
+    of_shoulders = np.broadcast_to(IS_SHOULDER, is_known.shape)
+    calibration = {
+        "face": calibrate(confidences[of_face], is_right[of_face]),
+        "shoulders": calibrate(confidences[of_shoulders], is_right[of_shoulders]),
+    }
+    return KeypointReport(faces=len(answers), keypoints=keypoints, calibration=calibration)
+
+
+def calibrate(confidences: NDArray[np.float32], is_right: NDArray[np.bool_]) -> tuple[CalibrationRow, ...]:
+    """A row for each interval of CONFIDENCE_EDGES that holds a keypoint."""
+    rows = []
+    for low, high in pairwise(CONFIDENCE_EDGES):
+        inside = (confidences >= low) & ((confidences < high) | (high == CONFIDENCE_EDGES[-1]))
+        if inside.any():
+            predicted, right = float(confidences[inside].mean()), float(is_right[inside].mean())
+            rows.append(CalibrationRow(low=low, high=high, count=int(inside.sum()), predicted=predicted, right=right))
+    return tuple(rows)
+
+
+def format_report(report: KeypointReport) -> str:
+    """The figures as two Markdown tables, in per cent."""
+    lines = ["| keypoint | labels | median | 90th percentile | within tolerance |", "|---|---|---|---|---|"]
+    tolerances = [*TOLERANCES, *(TOLERANCES[columns[0]] for columns in PARTS.values())]
+    for (name, figures), tolerance in zip(report.keypoints.items(), tolerances, strict=True):
+        distances = f"{100 * figures.median:.1f} | {100 * figures.percentile_90:.1f}"
+        within = f"{100 * figures.within_tolerance:.1f} ({100 * tolerance:.0f})"
+        lines.append(f"| {name} | {figures.count} | {distances} | {within} |")
+    lines += ["", "| confidence | keypoints | predicted | right |", "|---|---|---|---|"]
+    for part, rows in report.calibration.items():
+        for row in rows:
+            label = f"{part} {row.low:g}-{row.high:g}"
+            lines.append(f"| {label} | {row.count} | {100 * row.predicted:.1f} | {100 * row.right:.1f} |")
+    return "\n".join(lines)
+
+
+COLORS = ((255, 0, 0), (0, 255, 0), (0, 160, 0), (0, 128, 255), (0, 255, 255), (255, 255, 0), (255, 0, 255))
+"""R G B of each keypoint in `draw`: nose red, eyes green, ears blue, shoulders yellow and magenta; left the first."""
+
+DRAWN_PX, DRAWN_BORDER_PX, DRAWN_A_ROW, DRAWN_FACES = 128, 32, 10, 40
+
+
+def draw(crops: Crops, answers: Answers) -> NDArray[np.uint8]:
+    """A grid of the crops with what was found: a disc where the confidence reaches the threshold, a ring where it does not."""
+    cells = []
+    for crop, answer in zip(crops, answers, strict=True):
+        cell = cv2.resize(crop, (DRAWN_PX, DRAWN_PX), interpolation=cv2.INTER_CUBIC)
+        cell = cv2.copyMakeBorder(cell, *(DRAWN_BORDER_PX,) * 4, cv2.BORDER_CONSTANT, value=(40, 40, 40))
+        for (x, y, confidence), color, threshold in zip(answer, COLORS, THRESHOLDS, strict=True):
+            place = (round(x * DRAWN_PX) + DRAWN_BORDER_PX, round(y * DRAWN_PX) + DRAWN_BORDER_PX)
+            cv2.circle(cell, place, 3, color, -1 if confidence >= threshold else 1)
+        cells.append(cell)
+    side = DRAWN_PX + 2 * DRAWN_BORDER_PX
+    cells += [np.zeros((side, side, 3), np.uint8)] * (-len(cells) % DRAWN_A_ROW)
+    grid = np.stack(cells).reshape(-1, DRAWN_A_ROW, side, side, 3).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(grid.reshape(-1, DRAWN_A_ROW * side, 3)).astype(np.uint8)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of `veil-train evaluate keypoints`."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of pictures with labels.csv")
+    parser.add_argument("--weights", type=Path, help="keypoints.safetensors of a run (default: the network that ships)")
+    parser.add_argument("--validation-share", type=float, default=0.08, help="share of the groups that training held back")
+    parser.add_argument("--expansion", type=float, default=EXPANSION, help="growth of the crop on each side, in face box sides")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--samples", type=Path, help="write a picture of some faces with what was found here, .png")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0; 2 for a value out of range, 3 where data or weights cannot be used, 5 where the output cannot be written, each
+    with one line on stderr.
+    """
+    if not 0 < arguments.validation_share <= 1 or arguments.expansion < 0:
+        return _failed("--validation-share must be above 0 and at most 1, --expansion at least 0", 2)
+    settings = DataSettings(
+        kind="labels", root=str(arguments.data), validation_share=arguments.validation_share, keypoint_threshold=0.0
+    )
+    try:
+        faces = KeypointFaces(settings, only_validation=True)
+        answering = network_answers(load_keypoints(arguments.weights)[0]) if arguments.weights else shipped_answers()
+    except (DataError, WeightsError) as error:
+        return _failed(str(error), 3)
+    batch = served_batch(faces, range(len(faces)), arguments.expansion)
+    answers = locate(answering, batch)
+    report = measure(answers, batch)
+    print(format_report(report))
+    try:
+        if arguments.json:
+            arguments.json.write_text(json.dumps(asdict(report), indent=2) + "\n")
+        if arguments.samples:
+            chosen = slice(0, None, max(1, len(faces) // DRAWN_FACES))
+            picture = draw(batch.crops.numpy()[chosen][:DRAWN_FACES], answers[chosen][:DRAWN_FACES])
+            _, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            arguments.samples.write_bytes(content.tobytes())
+    except OSError as error:
+        return _failed(str(error), 5)
+    return 0
+
+
+def _failed(message: str, exit_code: int) -> int:
+    print(f"veil-train evaluate keypoints: {message}", file=sys.stderr)
+    return exit_code

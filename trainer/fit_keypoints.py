@@ -1,0 +1,244 @@
+"""`veil-train fit-keypoints`: train the keypoint network as a configuration file says."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from loguru import logger
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.nn import functional
+
+from models.generator_weights import Provenance
+from models.keypoint_network import KeypointArchitecture, KeypointNetwork
+from models.keypoint_weights import save_keypoints
+from models.keypoints import TOLERANCES
+from trainer.checkpoint import CheckpointError, list_checkpoints, load_newest, save_checkpoint
+from trainer.config import ConfigError, to_yaml
+from trainer.dataset import DataError
+from trainer.evaluate_keypoints import locate, measure, network_answers, served_batch
+from trainer.keypoint_config import KeypointTrainSettings, load_keypoint_config
+from trainer.keypoint_samples import IS_SHOULDER, LEAST_LABEL_SCORE, KeypointBatch, KeypointFaces, KeypointSource
+from trainer.loop import stop_on_signals
+
+INTERRUPTED = 130
+CONFIDENCE_WEIGHT = 0.05
+"""Of the confidences' loss beside that of the places."""
+SHOULDER_WEIGHT = 6.0
+"""Of a known shoulder beside the face's keypoints: one label in ten is known, and its score is low."""
+
+
+def keypoint_loss(answer: Tensor, batch: KeypointBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    """What training lowers: mean distance in longer sides of the face box, and the cross entropy of the confidences.
+
+    answer: (B, 7, 3) of the network. Places weigh as their labels' scores, guessed labels not at all. A confidence is to tell
+    whether the keypoint is seen and within TOLERANCES; a shoulder with a guessed label counts as not seen.
+    """
+    distances = (answer[:, :, :2] - batch.keypoints).norm(dim=2) / batch.units[:, None]
+    is_known = batch.scores >= LEAST_LABEL_SCORE
+    weights = batch.scores * is_known * torch.from_numpy(np.where(IS_SHOULDER, SHOULDER_WEIGHT, 1.0).astype(np.float32))
+    place = (weights * distances).sum() / weights.sum().clamp(min=1)
+    is_right = ((distances.detach() <= torch.tensor(TOLERANCES)) & is_known).float()
+    counts = (is_known | torch.from_numpy(IS_SHOULDER)).float()
+    entropy = functional.binary_cross_entropy_with_logits(answer[:, :, 2], is_right, counts, reduction="sum")
+    confidence = entropy / counts.sum().clamp(min=1)
+    return place + CONFIDENCE_WEIGHT * confidence, {"distance": place.detach(), "entropy": confidence.detach()}
+
+
+class KeypointRun:
+    """A training run in a folder: checkpoints/, log.jsonl, keypoints.safetensors and the configuration as used."""
+
+    def __init__(self, settings: KeypointTrainSettings, folder: Path, *, resume: bool = False) -> None:
+        """resume: continue from the newest checkpoint of the folder. Raises DataError or CheckpointError where that cannot be."""
+        self.settings = settings
+        self.folder = folder
+        if settings.run.threads:
+            torch.set_num_threads(settings.run.threads)
+        self.faces = KeypointFaces(settings.data)
+        self.source = KeypointSource(self.faces, settings.augment, settings.run.seed)
+        logger.info("{} faces to train on, {} held back", self.faces.training, len(self.faces) - self.faces.training)
+        torch.manual_seed(settings.run.seed)
+        shape = settings.network
+        self.network = KeypointNetwork(KeypointArchitecture(widths=shape.widths, hidden=shape.hidden))
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=settings.run.weight_decay)
+        self.images_seen = 0
+        self._must_stop = False
+        if resume:
+            self._restore()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(to_yaml(settings), "utf-8")
+
+    def _restore(self) -> None:
+        state = load_newest(self.folder / "checkpoints")
+        try:
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            message = str(error).splitlines()[0]
+            raise CheckpointError(f"{self.folder}: the checkpoint is of another network ({message})") from error
+        self.images_seen = int(state["images_seen"])
+
+    def stop(self) -> None:
+        """End `train` after the batch at hand, with a checkpoint."""
+        self._must_stop = True
+
+    def train(self, on_batch: Callable[[KeypointRun], None] = lambda _: None) -> bool:
+        """Train to the end of the run. Returns whether it was reached, or False where `stop` ended it; a checkpoint is written
+        either way. Raises CheckpointError.
+        """
+        run = self.settings.run
+        saved_s = logged_s = time.monotonic()
+        logged_images, sums = self.images_seen, dict[str, float]()
+        while self.images_seen < run.total_images and not self._must_stop:
+            before = self.images_seen
+            values = self._step()
+            self.images_seen += run.batch
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * run.batch
+            if before // run.log_every_images != self.images_seen // run.log_every_images:
+                images, seconds = self.images_seen - logged_images, time.monotonic() - logged_s
+                self._log({"images_per_s": images / seconds, **{name: total / images for name, total in sums.items()}})
+                logged_s, logged_images, sums = time.monotonic(), self.images_seen, {}
+            if before // run.validate_every_images != self.images_seen // run.validate_every_images:
+                self.validate()
+            if time.monotonic() - saved_s > run.checkpoint_every_s:
+                self.save()
+                saved_s = time.monotonic()
+            on_batch(self)
+        self.save()
+        return self.images_seen >= run.total_images
+
+    def _step(self) -> dict[str, Tensor]:
+        run = self.settings.run
+        batch = self.source.batch(range(self.images_seen, self.images_seen + run.batch))
+        for group in self.optimizer.param_groups:
+            group["lr"] = run.learning_rate * rate_at(self.images_seen / run.total_images)
+        self.network.train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16):
+            answer = self.network(batch.crops)
+        loss, values = keypoint_loss(answer, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        if math.isfinite(float(norm)):
+            self.optimizer.step()
+        else:
+            logger.warning("gradients are not finite after {} images: step skipped", self.images_seen)
+        self._update_average()
+        return values
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # A young run has little past worth keeping.
+        half_life = min(self.settings.run.average_half_life_images, 0.05 * self.images_seen + self.settings.run.batch)
+        kept = 0.5 ** (self.settings.run.batch / half_life)
+        state = self.network.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(state[name], 1 - kept)
+            else:
+                value.copy_(state[name])
+
+    def validate(self) -> None:
+        """Log the figures of the faces that are held back."""
+        numbers = range(self.faces.training, len(self.faces))
+        if numbers:
+            batch = served_batch(self.faces, numbers, self.settings.expansion)
+            report = measure(locate(network_answers(self.average), batch), batch)
+            self._log({f"median_{name}": figures.median for name, figures in report.keypoints.items()})
+
+    def _log(self, values: dict[str, float]) -> None:
+        line = {"images_seen": self.images_seen, **{name: round(value, 5) for name, value in values.items()}}
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        logger.info("{}", line)
+
+    def save(self) -> Path:
+        """Write a checkpoint and the running average as weights."""
+        state: dict[str, Any] = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "settings": msgspec.to_builtins(self.settings),
+        }
+        path = save_checkpoint(self.folder / "checkpoints", self.images_seen, state, self.settings.run.checkpoints_kept)
+        provenance = Provenance(
+            training_data=f"labels: {Path(self.settings.data.root).name}, {self.faces.training} faces",
+            terms=self.settings.run.terms,
+            images_seen=self.images_seen,
+            expansion=self.settings.expansion,
+        )
+        save_keypoints(self.folder / "keypoints.safetensors", self.average, provenance)
+        return path
+
+
+def rate_at(share: float) -> float:
+    """Learning rate as a part of the highest, after this share of the run."""
+    return min(1.0, (share + 1e-4) / 0.01) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `veil-train fit-keypoints`."""
+    parser.add_argument("config", type=Path, help="configuration file, for example configs/train-keypoints.yaml")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run: checkpoints, log, weights")
+    parser.add_argument("--data", type=Path, help="folder of the data set, in place of data.root")
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in the folder")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit codes: 0 the run is complete, 2 the configuration or the folder cannot be used, 3 the data cannot be used, 5 a
+    checkpoint cannot be read or written, 130 stopped by SIGINT or SIGTERM with a checkpoint.
+    """
+    logger.remove()
+    logger.add(sys.stderr, level="INFO", diagnose=False)
+    folder: Path = arguments.output
+    try:
+        settings = load_keypoint_config(arguments.config)
+        if arguments.data:
+            settings = msgspec.structs.replace(settings, data=msgspec.structs.replace(settings.data, root=str(arguments.data)))
+        if not arguments.resume and list_checkpoints(folder / "checkpoints"):
+            raise ConfigError(f"{folder}: holds a run already; continue it with --resume or choose another folder")
+        training = KeypointRun(settings, folder, resume=arguments.resume)
+        stop_on_signals(training)
+        is_complete = _train(training)
+    except ConfigError as error:
+        return _failed(error, 2)
+    except DataError as error:
+        return _failed(error, 3)
+    except CheckpointError as error:
+        return _failed(error, 5)
+    return 0 if is_complete else INTERRUPTED
+
+
+def _train(training: KeypointRun) -> bool:
+    """Train, on a terminal with a progress bar; returns whether the run is complete."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return training.train()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    # The bar moves aside for log lines.
+    logger.remove()
+    with Progress(*columns, console=console) as progress:
+        logger.add(lambda line: progress.console.print(line, end="", markup=False), level="INFO", diagnose=False)
+        bar = progress.add_task("crops", total=training.settings.run.total_images, completed=training.images_seen)
+        return training.train(lambda run: progress.update(bar, completed=run.images_seen))
+
+
+def _failed(error: Exception, exit_code: int) -> int:
+    print(f"veil-train fit-keypoints: {error}", file=sys.stderr)
+    return exit_code
