@@ -2,8 +2,8 @@
 
 A filter sees the picture before anything is hidden and gives a fill for every masked region; `streamer/hiding.py` lays the fills
 into the anonymized picture. So a filter cannot leave a pixel uncovered, only fill it badly. The definitions of pixelate, blur and
-heavy-blur are those of the baselines in table 1 of DeepPrivacy (Hukkelås et al. 2019); all three let a patient observer learn
-something about the face, and blur a lot.
+heavy-blur (models/baselines.py) are those of the baselines in table 1 of DeepPrivacy (Hukkelås et al. 2019); all three let a
+patient observer learn something about the face, and blur a lot.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from models import baselines
 from models.detectors import Size
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
@@ -26,9 +27,6 @@ from streamer.pictures import RawPicture, RgbPixels
 
 PLAIN_LEVEL = 0.2
 """The dark grey, as a part of white, that covers what no filter can: regions too small to average, failures, whole pictures."""
-
-SMALLEST_CELL_PX = 3
-"""A cell or a mean stands for at least this many pixels across and down; with fewer it would be the picture itself."""
 
 _LONGEST_IMAGE_SIDE_PX = 1024
 
@@ -66,40 +64,24 @@ def solid(picture: RawPicture, face: FaceMask, color: tuple[float, float, float]
 
 
 def pixelate(picture: RawPicture, face: FaceMask, cells: int) -> RgbPixels:
-    """The region shrunk to `cells` samples for each face width and height, and enlarged again, both bilinearly.
-
-    For a face masked by its own box these are cells x cells samples, exactly the published baseline; a mask that is larger than
-    the box has as many more as it is larger. Fewer where a cell would be less than SMALLEST_CELL_PX wide or high, since then the
-    face would come back as it was.
-    """
-    width, height = _size(face)
+    """`cells` samples for each face width and height; see models/baselines.py for what happens to small faces."""
     if _is_too_small(face):
         return plain(picture, face)
-    across = _cell_count(cells * width / face.face_size[0], width)
-    down = _cell_count(cells * height / face.face_size[1], height)
-    few = cv2.resize(picture.rgb(face.region), (across, down))
-    return cast("RgbPixels", cv2.resize(few, (width, height)))
+    return baselines.pixelate(picture.rgb(face.region), face.face_size, cells)
 
 
 def blur(picture: RawPicture, face: FaceMask) -> RgbPixels:
-    """A Gaussian of 9 x 9 pixels, sigma 3, over the region alone; hides little of a large face."""
+    """A Gaussian of 9 x 9 pixels, sigma 3; hides little of a large face."""
     if _is_too_small(face):
         return plain(picture, face)
-    return cast("RgbPixels", cv2.GaussianBlur(picture.rgb(face.region), (9, 9), 3))
+    return baselines.blur(picture.rgb(face.region))
 
 
 def heavy_blur(picture: RawPicture, face: FaceMask) -> RgbPixels:
-    """The mean over a square of 30 % of the face's width, over the region alone.
-
-    Under 10 pixels face width that square would have less than SMALLEST_CELL_PX: the fill is the mean of the whole region.
-    """
+    """The mean over a square of 30 % of the face's width; the mean of the whole region where that square is too small."""
     if _is_too_small(face):
         return plain(picture, face)
-    kernel = max(1, int(0.3 * face.face_size[0]))
-    rgb = picture.rgb(face.region)
-    if kernel < SMALLEST_CELL_PX:
-        return _full(picture, face, [round(mean) for mean in cv2.mean(rgb)[:3]])
-    return cast("RgbPixels", cv2.blur(rgb, (kernel, kernel)))
+    return baselines.heavy_blur(picture.rgb(face.region), face.face_size[0])
 
 
 def image(picture: RawPicture, face: FaceMask, rgb: NDArray[np.float32]) -> RgbPixels:
@@ -173,18 +155,12 @@ def _size(face: FaceMask) -> Size:
 
 
 def _is_too_small(face: FaceMask) -> bool:
-    return min(_size(face)) < SMALLEST_CELL_PX
-
-
-def _cell_count(wanted: float, pixels: int) -> int:
-    return max(1, min(round(wanted), pixels // SMALLEST_CELL_PX))
+    return min(_size(face)) < baselines.SMALLEST_CELL_PX
 
 
 def _full(picture: RawPicture, face: FaceMask, color: Sequence[int]) -> RgbPixels:
     width, height = _size(face)
-    # Repeating a row takes a fortieth of the time of repeating a colour.
-    row = np.full((1, width, 3), color, picture.dtype)
-    return np.repeat(row, height, axis=0)
+    return baselines.filled(height, width, color, picture.dtype)
 
 
 def _visible_part(start: int, stop: int, extent_start: int, extent_stop: int, pixels: int) -> tuple[int, int]:
