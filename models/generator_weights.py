@@ -129,13 +129,18 @@ def read_tensors(path: Path, format_name: str, what: str) -> tuple[dict[str, Ten
 def load_generator(path: Path) -> tuple[Generator, Provenance]:
     """Read what `save_generator` wrote, ready for inference. Raises WeightsError unless every tensor is there and unchanged."""
     weights, metadata = read_tensors(path, FORMAT, "a generator")
+    architecture, provenance = read_description(path, metadata)
+    return with_tensors(path, Generator(architecture), weights), provenance
+
+
+def read_description(path: Path, metadata: Mapping[str, str]) -> tuple[GeneratorArchitecture, Provenance]:
+    """What the metadata of a file of weights, .safetensors or .onnx, says about it. Raises WeightsError where it says nothing."""
     try:
         fields = json.loads(metadata["architecture"])
         architecture = GeneratorArchitecture(**{**fields, "widths": tuple(fields["widths"])})
-        provenance = Provenance(**json.loads(metadata["provenance"]))
+        return architecture, Provenance(**json.loads(metadata["provenance"]))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its description cannot be read ({error})") from error
-    return with_tensors(path, Generator(architecture), weights), provenance
 
 
 def with_tensors(path: Path, network: Built, weights: Mapping[str, Tensor]) -> Built:

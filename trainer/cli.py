@@ -25,6 +25,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand(("fit-keypoints",), "trainer.fit_keypoints", "train the keypoint network as a configuration file says"),
     Subcommand(("evaluate", "detector"), "trainer.evaluate_detector", "measure recall and precision of a face detector"),
     Subcommand(("evaluate", "keypoints"), "trainer.evaluate_keypoints", "measure the keypoint network on faces held back"),
+    Subcommand(("evaluate", "generator"), "trainer.evaluate_generator", "measure what a generator paints against classic filters"),
 )
 
 

@@ -53,6 +53,7 @@ class _Row:
     """A row of labels.csv; box and keypoints are relative to the picture, not a number where absent. scores: (K,)."""
 
     path: str
+    group: str
     box: NDArray[np.float32]
     keypoints: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -67,7 +68,7 @@ class LabelledFolder:
 
     def __init__(self, root: Path, settings: DataSettings, augment: AugmentSettings) -> None:
         """Raises DataError where labels are missing, malformed, or leave nothing to train on."""
-        self._root = root
+        self.root = root
         self._augment = augment
         self.expansion = ((augment.crop_min + augment.crop_max) / 2 - 1) / 2
         kept: dict[bool, list[_Row]] = {False: [], True: []}
@@ -79,7 +80,7 @@ class LabelledFolder:
                     rows += 1
                     row = self._row(fields, settings, f"{path}, line {number}")
                     if row is not None:
-                        kept[_is_validation(fields["group"], settings.validation_share)].append(row)
+                        kept[_is_validation(row.group, settings.validation_share)].append(row)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{path}: cannot be read: {error}") from error
         if not rows:
@@ -95,6 +96,7 @@ class LabelledFolder:
             if float(fields["score"]) < settings.min_score:
                 return None
             box = np.array([fields[name] for name in ("x0", "y0", "x1", "y1")], np.float32)
+            path, group = fields["path"], fields["group"]
             points = np.array([[fields[f"{name}_{part}"] for part in "xys"] for name in KEYPOINT_NAMES], np.float32)
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(f"{place}: a column is missing or not a number ({error})") from error
@@ -104,15 +106,19 @@ class LabelledFolder:
         if (np.abs(box - 0.5) > 1.5).any() or (np.abs(labelled - 0.5) > 1.5).any():
             raise DataError(f"{place}: box or keypoints lie far outside the picture; they must be relative to it, 0 to 1")
         keypoints = np.where(points[:, 2:] >= settings.keypoint_threshold, points[:, :2], np.float32(np.nan))
-        return _Row(path=fields["path"], box=box, keypoints=keypoints, scores=points[:, 2])
+        return _Row(path=path, group=group, box=box, keypoints=keypoints, scores=points[:, 2])
 
     def __len__(self) -> int:
         return len(self._rows)
 
+    def group(self, number: int) -> str:
+        """The person or source picture of a face."""
+        return self._rows[number].group
+
     def face(self, number: int) -> LabelledFace:
         """Raises PictureError."""
         row = self._rows[number]
-        picture = read_picture(self._root / row.path)
+        picture = read_picture(self.root / row.path)
         size = np.array(picture.shape[1::-1], np.float32)
         return LabelledFace(picture=picture, box=row.box * np.tile(size, 2), keypoints=row.keypoints * size)
 

@@ -111,6 +111,11 @@ class EfficientNetLite0(nn.Module):
                 tapped.append(values)
         return tapped
 
+    def pooled(self, images: Tensor) -> Tensor:
+        """What the classifier would see: (B, 1280). images: (B, 3, H, W) in [-1, 1]."""
+        result: Tensor = self.head(self.forward(images)[-1]).mean((2, 3))
+        return result
+
 
 def load_backbone(path: Path | None = None) -> EfficientNetLite0:
     """The network with its ImageNet weights, frozen. path: None finds the file of the installed package. Raises FeatureError."""

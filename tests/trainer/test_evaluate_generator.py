@@ -1,0 +1,216 @@
+"""What the evaluation says of methods whose worth is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loguru import logger
+from numpy.typing import NDArray
+
+from models.detectors import RgbImage
+from models.generator import Generator, GeneratorArchitecture
+from models.generator_weights import Provenance, export_onnx, load_generator, save_generator
+from models.keypoints import NetworkKeypoints
+from trainer import recognition
+from trainer.cli import build_parser
+from trainer.config import AugmentSettings, DataSettings
+from trainer.dataset import LabelledFolder
+from trainer.generator_evaluation import Evaluation, Judges, MethodFigures
+from trainer.generator_metrics import edge_step, keypoint_figures, open_face_detector
+from trainer.methods import (
+    BASELINES,
+    COMPOSITED,
+    EvaluationFace,
+    Method,
+    all_methods,
+    choose_faces,
+    hide_classically,
+    keep_original,
+)
+from trainer.painter import open_painter
+from trainer.recognition import RecognizerError, chance_of_a_match
+
+PROVENANCE = Provenance(training_data="none", terms="tests only", images_seen=7, expansion=0.2)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    logger.remove()
+
+
+@pytest.fixture(scope="module")
+def faces(faces_folder: Path) -> list[EvaluationFace]:
+    settings = DataSettings(kind="labels", root=str(faces_folder), validation_share=0.5)
+    data = LabelledFolder(faces_folder, settings, AugmentSettings())
+    return choose_faces(data, 4, 0, resolution=16, expansion=0.2)[0]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "generator.safetensors"
+    architecture = GeneratorArchitecture(resolution=16, widths=(8, 8, 8), has_mask=True, epsilon=1e-6)
+    save_generator(path, Generator(architecture), PROVENANCE)
+    return path
+
+
+class MeanColours:
+    """A feature network and a recogniser at once: the mean of each quarter's colours."""
+
+    name = "mean colours"
+    same_person = 1.0
+
+    def look_at(self, crops: Sequence[RgbImage]) -> NDArray[np.float32]:
+        return np.stack([quarters(crop).mean((1, 3)).ravel() for crop in crops])
+
+    def embed(
+        self, pictures: Sequence[RgbImage], originals: Sequence[RgbImage], boxes: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        return np.stack([picture.mean((0, 1)) for picture in pictures]).astype(np.float32)
+
+
+def quarters(crop: RgbImage) -> NDArray[np.float32]:
+    """(2, half, 2, half, 3)"""
+    half = crop.shape[0] // 2
+    return crop[: 2 * half, : 2 * half].astype(np.float32).reshape(2, half, 2, half, 3)
+
+
+@pytest.fixture(scope="module")
+def evaluation(faces: list[EvaluationFace]) -> Evaluation:
+    judge = MeanColours()
+    judges = Judges(
+        detector=open_face_detector(),
+        features=[judge],
+        find_keypoints=NetworkKeypoints().locate,
+        recognizer=judge,
+        recognized_faces=len(faces),
+    )
+    return Evaluation(faces, judges, lambda what, count: None)
+
+
+def measured(evaluation: Evaluation, name: str) -> MethodFigures:
+    if name == "original":
+        return evaluation.measure(Method(name=name, view=COMPOSITED, hide=keep_original))
+    fill = BASELINES[name]
+    return evaluation.measure(Method(name=name, view=COMPOSITED, hide=lambda faces: hide_classically(faces, fill)))
+
+
+def test_a_method_that_hides_nothing_is_seen_through(evaluation: Evaluation, faces: list[EvaluationFace]) -> None:
+    figures = measured(evaluation, "original")
+    assert evaluation.found_in_original == len(faces)
+    assert (figures.detected, figures.re_identified, figures.embedding_distance, figures.seam) == (1.0, 1.0, 0.0, 1.0)
+    assert figures.frechet["mean colours"] == pytest.approx(0, abs=1e-6)
+
+
+def test_blackout_leaves_no_face_and_a_hard_edge(evaluation: Evaluation) -> None:
+    figures = measured(evaluation, "blackout")
+    assert figures.detected == 0.0
+    assert figures.re_identified == 0.0
+    assert figures.frechet["mean colours"] > 100
+    assert figures.seam is not None
+    assert figures.seam > 2
+
+
+def test_every_method_answers_for_the_hidden_pixels_alone(faces: list[EvaluationFace], weights: Path) -> None:
+    for method in all_methods(open_painter(weights), 0):
+        for face, hidden in zip(faces, method.hide(faces), strict=True):
+            outside = ~hidden.replaced
+            assert np.array_equal(hidden.picture[outside], face.picture[outside]), method.name
+            if method.view == COMPOSITED:
+                assert np.array_equal(hidden.replaced, face.hidden_pixels())
+
+
+def test_what_is_given_holds_nothing_of_the_face(faces: list[EvaluationFace]) -> None:
+    for face in faces:
+        assert (face.given[face.given_mask] == 128).all()
+        assert face.given_mask.any()
+
+
+def test_both_kinds_of_files_paint_the_same(faces: list[EvaluationFace], weights: Path, tmp_path: Path) -> None:
+    painter = open_painter(weights)
+    export_onnx(tmp_path / "g.onnx", load_generator(weights)[0], PROVENANCE)
+    other = open_painter(tmp_path / "g.onnx")
+    assert (other.architecture, other.provenance) == (painter.architecture, painter.provenance)
+    given, masks = [face.given for face in faces], [face.given_mask for face in faces]
+    keypoints = np.stack([face.keypoints for face in faces])
+    noise = painter.noise([face.number for face in faces], 0, 0)
+    one, two = (each.paint(given, masks, keypoints, noise).astype(int) for each in (painter, other))
+    assert np.abs(one - two).max() <= 1
+
+
+def test_errors_count_only_what_was_requested_and_found() -> None:
+    errors = np.full((2, 7), np.nan, np.float32)
+    errors[0, :3] = (0.1, 0.2, np.inf)
+    figures = keypoint_figures(errors)
+    assert figures["eyes and nose"].median_error == pytest.approx(0.15)
+    assert (figures["eyes and nose"].found, figures["eyes and nose"].requested) == (pytest.approx(2 / 3), 3)
+    assert (figures["ears"].median_error, figures["ears"].found, figures["ears"].requested) == (None, None, 0)
+
+
+def test_the_step_at_an_edge_is_in_levels() -> None:
+    picture = np.zeros((6, 6, 3), np.uint8)
+    picture[:, 3:] = 60
+    replaced = np.zeros((6, 6), np.bool_)
+    replaced[:, 3:] = True
+    assert edge_step(picture, replaced) == 60.0
+    assert edge_step(picture, np.zeros_like(replaced)) == 0.0
+
+
+def test_chance_pairs_are_of_different_people() -> None:
+    rows = np.array([[0.0], [0.1], [5.0]], np.float32)
+    match, distance, pairs = chance_of_a_match(rows, ["a", "a", "b"], 0.6)
+    assert (match, distance, pairs) == (0.0, pytest.approx(4.95), 2)
+    assert chance_of_a_match(rows[:2], ["a", "a"], 0.6) == (None, None, 0)
+
+
+def run_command(*arguments: str) -> int:
+    parser, runs = build_parser(arguments)
+    parsed = parser.parse_args(arguments)
+    return runs[parsed.subcommand](parsed)
+
+
+def missing() -> recognition.Recognizer:
+    raise RecognizerError(f"the recogniser dlib is not installed; {recognition.WHAT_TO_INSTALL}")
+
+
+def test_the_command_writes_figures_and_a_grid_and_says_what_it_did_not_measure(
+    faces_folder: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(recognition.RECOGNIZERS, "dlib", missing)
+    figures, grid = tmp_path / "figures.json", tmp_path / "grid.png"
+    arguments = ["evaluate", "generator", str(weights), "--data", str(faces_folder), "--validation-share", "0.3", "--count", "3"]
+    assert run_command(*arguments, "--json", str(figures), "--grid", str(grid)) == 0
+    report = json.loads(figures.read_text())
+    assert (report["images_seen"], report["resolution"], report["recognizer"]) == (7, 16, None)
+    assert [row["method"] for row in report["methods"]][-5:] == list(BASELINES)
+    assert all(row["re_identified"] is None for row in report["methods"])
+    assert grid.read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "Same person: not measured; the recogniser dlib is not installed" in printed
+    assert run_command(*arguments, "--recognizer", "dlib") == 2
+
+
+@pytest.mark.parametrize(
+    ("weights_name", "data", "code", "message"),
+    [
+        ("absent.safetensors", "{faces}", 3, "absent.safetensors: no such file"),
+        ("absent.onnx", "{faces}", 3, "absent.onnx: cannot be read"),
+        ("{weights}", "nowhere", 3, "nowhere/labels.csv"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(
+    weights_name: str, data: str, code: int, message: str, faces_folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"faces": faces_folder, "weights": weights}
+    arguments = ["evaluate", "generator", weights_name.format(**names), "--data", data.format(**names), "--recognizer", "none"]
+    assert run_command(*arguments) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

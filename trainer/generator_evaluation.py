@@ -1,0 +1,231 @@
+"""All measures of all methods on the same faces.
+
+EvaluationFace -> Method.hide -> HiddenFace -> detector, features, keypoints, recogniser -> MethodFigures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors import FaceDetector
+from trainer.frechet import FeatureNetwork, Features, frechet_distance
+from trainer.generator_metrics import (
+    KeypointFigures,
+    KeypointFinder,
+    Spread,
+    best_match,
+    distances_between,
+    edge_step,
+    find_faces,
+    keypoint_errors,
+    keypoint_figures,
+    pixel_spread,
+)
+from trainer.methods import ORIGINAL, EvaluationFace, HiddenFace, Method, generate
+from trainer.painter import Painter
+from trainer.recognition import Embeddings, Recognizer, chance_of_a_match
+
+CHUNK = 16
+"""Faces that are hidden and measured together."""
+
+Advance = Callable[[str, int], None]
+"""Told what is measured now, and how many faces were."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judges:
+    """What looks at the faces; only the recogniser may be missing."""
+
+    detector: FaceDetector
+    features: Sequence[FeatureNetwork]
+    find_keypoints: KeypointFinder
+    recognizer: Recognizer | None
+    recognized_faces: int
+    """So many of the faces are shown to the recogniser, which is slow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodFigures:
+    """A row of the report. None where something was not measured.
+
+    detected: share of the faces found in the original that are found again. frechet: name of the features -> distance.
+    keypoints: group -> agreement with the requested ones. re_identified: share recognised as the original person.
+    embedding_distance: mean distance from the original. seam: mean step across the edge of what was replaced, as a part of that in
+    the original.
+    """
+
+    method: str
+    view: str
+    detected: float | None
+    frechet: Mapping[str, float]
+    keypoints: Mapping[str, KeypointFigures]
+    re_identified: float | None
+    embedding_distance: float | None
+    seam: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """How often the recogniser takes two different people of the set for one. None where nothing recognises, or has no pair."""
+
+    match: float | None = None
+    distance: float | None = None
+    pairs: int = 0
+
+
+@dataclass(kw_only=True, eq=False)
+class _Findings:
+    """What is collected of one method while its faces go by."""
+
+    is_found: list[bool] = field(default_factory=list)
+    errors: list[NDArray[np.float32]] = field(default_factory=list)
+    steps: list[tuple[float, float]] = field(default_factory=list)
+    embeddings: list[Embeddings] = field(default_factory=list)
+    features: dict[str, list[Features]] = field(default_factory=dict)
+
+
+class Evaluation:
+    """The faces as they are, against which every method is measured."""
+
+    def __init__(self, faces: Sequence[EvaluationFace], judges: Judges, advance: Advance) -> None:
+        self._faces = faces
+        self._judges = judges
+        self._advance = advance
+        self._original_boxes: list[NDArray[np.float32] | None] = []
+        self._original_embeddings: list[Embeddings] = []
+        self._real_features: dict[tuple[str, str], list[Features]] = {}
+        """(view, name of the features) -> features of the originals, chunk by chunk."""
+        for chunk in _chunks(faces):
+            self._original_boxes += [best_match(find_faces(judges.detector, face.picture), face.box) for face in chunk]
+            advance(ORIGINAL, len(chunk))
+        if judges.recognizer is not None:
+            for chunk in _chunks(self._recognized):
+                self._original_embeddings.append(self._embed(chunk, [face.picture for face in chunk]))
+                advance("recognising originals", len(chunk))
+
+    @staticmethod
+    def work(faces: int, recognized: int, methods: int, spread_faces: int) -> int:
+        """How many faces will have been reported to `advance` in the end."""
+        return (methods + 1) * (faces + recognized) + spread_faces
+
+    @property
+    def _recognized(self) -> Sequence[EvaluationFace]:
+        return self._faces[: self._judges.recognized_faces] if self._judges.recognizer is not None else ()
+
+    @property
+    def found_in_original(self) -> int:
+        """Faces that count for the detection rate."""
+        return sum(box is not None for box in self._original_boxes)
+
+    def chance(self) -> Chance:
+        """How often two different people of the set are taken for one."""
+        if self._judges.recognizer is None:
+            return Chance()
+        rows = np.concatenate(self._original_embeddings)
+        groups = [face.group for face in self._recognized]
+        match, distance, pairs = chance_of_a_match(rows, groups, self._judges.recognizer.same_person)
+        return Chance(match=match, distance=distance, pairs=pairs)
+
+    def measure(self, method: Method) -> MethodFigures:
+        """Hide all faces by one method and look at them."""
+        findings = _Findings(features={network.name: [] for network in self._judges.features})
+        must_see_originals = (method.view, self._judges.features[0].name) not in self._real_features
+        boxes, done = iter(self._original_boxes), 0
+        for chunk in _chunks(self._faces):
+            hidden = method.hide(chunk)
+            self._look_at(chunk, hidden, boxes, findings)
+            if must_see_originals:
+                self._see_originals(method.view, hidden)
+            self._advance(f"{method.name}, {method.view}", len(chunk))
+            recognized = self._recognized[done : done + len(chunk)]
+            if recognized:
+                findings.embeddings.append(self._embed(recognized, [each.picture for each in hidden[: len(recognized)]]))
+                self._advance(f"{method.name}, {method.view}", len(recognized))
+            done += len(chunk)
+        return self._summed_up(method, findings)
+
+    def _look_at(
+        self,
+        chunk: Sequence[EvaluationFace],
+        hidden: Sequence[HiddenFace],
+        original_boxes: Iterator[NDArray[np.float32] | None],
+        findings: _Findings,
+    ) -> None:
+        judges = self._judges
+        for face, result in zip(chunk, hidden, strict=True):
+            box = next(original_boxes)
+            if box is not None:
+                findings.is_found.append(best_match(find_faces(judges.detector, result.picture), box) is not None)
+            findings.steps.append((edge_step(result.picture, result.replaced), edge_step(face.picture, result.replaced)))
+        findings.errors.append(keypoint_errors(chunk, hidden, judges.find_keypoints))
+        for network in judges.features:
+            findings.features[network.name].append(network.look_at([result.crop for result in hidden]))
+
+    def _see_originals(self, view: str, hidden: Sequence[HiddenFace]) -> None:
+        for network in self._judges.features:
+            features = network.look_at([result.real_crop for result in hidden])
+            self._real_features.setdefault((view, network.name), []).append(features)
+
+    def _summed_up(self, method: Method, findings: _Findings) -> MethodFigures:
+        after, before = np.mean(findings.steps, axis=0)
+        distances = None
+        if self._judges.recognizer is not None:
+            moved = np.concatenate(findings.embeddings) - np.concatenate(self._original_embeddings)
+            distances = np.linalg.norm(moved, axis=1)
+        return MethodFigures(
+            method=method.name,
+            view=method.view,
+            detected=float(np.mean(findings.is_found)) if findings.is_found else None,
+            frechet={
+                name: frechet_distance(np.concatenate(self._real_features[method.view, name]), np.concatenate(fake))
+                for name, fake in findings.features.items()
+            },
+            keypoints=keypoint_figures(np.concatenate(findings.errors)),
+            re_identified=self._share_recognized(distances),
+            embedding_distance=None if distances is None else float(distances.mean()),
+            seam=float(after / before) if before > 0 else None,
+        )
+
+    def _share_recognized(self, distances: NDArray[np.floating] | None) -> float | None:
+        if distances is None or self._judges.recognizer is None:
+            return None
+        return float((distances < self._judges.recognizer.same_person).mean())
+
+    def spread(self, painter: Painter, seed: int, *, faces: int, draws: int) -> Spread:
+        """How different the faces are that different noise gives, on the first so many faces."""
+        network, recognizer = self._judges.features[0], self._judges.recognizer
+        chosen = self._faces[:faces]
+        pixels: list[float] = []
+        features: list[float] = []
+        embeddings: list[float] = []
+        originals = [network.look_at([face.real_crop() for face in chunk]) for chunk in _chunks(chosen)]
+        for face in chosen:
+            hidden = [generate([face], painter, seed, draw)[0] for draw in range(draws)]
+            pixels.append(pixel_spread(face, [each.picture for each in hidden]))
+            features += distances_between(network.look_at([each.crop for each in hidden]))
+            if recognizer is not None and len(pixels) <= len(self._recognized):
+                embeddings += distances_between(self._embed([face] * draws, [each.picture for each in hidden]))
+            self._advance("diversity", 1)
+        unlike = float(np.mean(distances_between(np.concatenate(originals))))
+        is_other = None if recognizer is None else np.array(embeddings) >= recognizer.same_person
+        return Spread(
+            faces=len(chosen),
+            draws=draws,
+            pixel_levels=float(np.mean(pixels)),
+            features=float(np.mean(features)) / unlike if unlike > 0 else 0.0,
+            embeddings=float(np.mean(embeddings)) if embeddings else None,
+            other_person=None if is_other is None else float(is_other.mean()),
+        )
+
+    def _embed(self, faces: Sequence[EvaluationFace], pictures: Sequence[NDArray[np.uint8]]) -> Embeddings:
+        assert self._judges.recognizer is not None
+        return self._judges.recognizer.embed(pictures, [face.picture for face in faces], [face.box for face in faces])
+
+
+def _chunks(faces: Sequence[EvaluationFace]) -> Iterator[Sequence[EvaluationFace]]:
+    for start in range(0, len(faces), CHUNK):
+        yield faces[start : start + CHUNK]
