@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import trainer.cli
 from streamer.cli import EXIT_CODES, build_parser
 from streamer.commands.options import OPTIONS, settings_from
 from streamer.filters import FILTERS
@@ -16,6 +17,7 @@ from streamer.report import SCHEMA, ReportWriter
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+TRAIN_COMMANDS = [line for block in BLOCKS for line in block.splitlines() if "veil-train " in line]
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("veil ")]
 
 
@@ -29,6 +31,7 @@ def table(heading: str) -> list[list[str]]:
 
 def test_there_are_examples() -> None:
     assert len(COMMANDS) >= 10
+    assert len(TRAIN_COMMANDS) >= 5
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -40,6 +43,17 @@ def test_every_example_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> 
 
     if words[0] == "anonymize":
         settings_from(arguments)
+
+
+@pytest.mark.parametrize("command", TRAIN_COMMANDS)
+def test_every_training_example_parses(command: str) -> None:
+    words = shlex.split(command.split("veil-train ", 1)[1])
+    parser, runs = trainer.cli.build_parser(words)
+    arguments = parser.parse_args(words)
+    assert arguments.subcommand in runs
+    for word in words:
+        if word.startswith("configs/"):
+            assert (ROOT / word).is_file()
 
 
 def test_the_exit_codes_are_those_of_the_code() -> None:
@@ -54,8 +68,9 @@ def test_the_filters_are_those_of_the_code() -> None:
 
 def test_every_option_that_is_mentioned_exists() -> None:
     known = {row.flag for rows in OPTIONS.values() for row in rows} | {"--config", "--check"}
+    parsed_elsewhere = set(re.findall(r"--[a-z][a-z-]+", "\n".join(TRAIN_COMMANDS)))
 
-    assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known
+    assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known | parsed_elsewhere
 
 
 def test_the_report_is_described_key_by_key() -> None:
