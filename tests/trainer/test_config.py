@@ -10,18 +10,19 @@ import torch
 from models.discriminator import paper_discriminator
 from models.generator import paper_architecture
 from trainer.config import ConfigError, TrainSettings, load_config, to_yaml
+from trainer.keypoint_config import load_keypoint_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.glob("train-*.yaml"))
 
 
 def test_configurations_ship() -> None:
-    assert {"train-default.yaml", "train-fdf128.yaml"} <= {path.name for path in SHIPPED}
+    assert {"train-default.yaml", "train-fdf128.yaml", "train-keypoints.yaml"} <= {path.name for path in SHIPPED}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_each_shipped_file_loads(path: Path) -> None:
-    settings = load_config(path)
+    settings = load_keypoint_config(path) if path.name == "train-keypoints.yaml" else load_config(path)
     assert settings.run.terms != "unknown"
 
 
