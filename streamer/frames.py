@@ -6,7 +6,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.orientation import Orientation
+from models.orientation import Orientation
 from streamer.pictures import PIXEL_FORMATS, PictureLayout, Plane
 
 LIMITED_RANGE = 1

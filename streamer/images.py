@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
+from models.orientation import EXIF_ORIENTATIONS, Orientation
 from streamer import icc
 from streamer.config import MetadataKind
 from streamer.deep_images import deep_png, deep_tiff
 from streamer.errors import InputError, OutputError
 from streamer.opening import check_readable
-from streamer.orientation import EXIF_ORIENTATIONS, Orientation
 
 ImageFormat = Literal["JPEG", "PNG", "WEBP", "TIFF"]
 

@@ -15,11 +15,11 @@ import av.video
 import msgspec
 from av.sidedata.sidedata import SideData
 
+from models.orientation import Orientation, orientation_of_display_matrix
 from streamer import frames
 from streamer.errors import InputError
 from streamer.hdr import HdrMetadata, hdr_of_side_data
 from streamer.opening import Packet, check_readable, open_input, read_packets
-from streamer.orientation import Orientation, orientation_of_display_matrix
 from streamer.pictures import ColorTags, PictureLayout
 
 MADE_BY_VEIL = "Anonymized by Veil"

@@ -7,8 +7,9 @@ import struct
 import cv2
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from streamer.pictures import Plane
+Plane = NDArray[np.unsignedinteger]  # (height, width), or (height, width, channels)
 
 
 class Orientation(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from streamer.orientation import EXIF_ORIENTATIONS, Orientation, orientation_of_display_matrix
+from models.orientation import EXIF_ORIENTATIONS, Orientation, orientation_of_display_matrix
 
 ONE = 1 << 16
 
