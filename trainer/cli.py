@@ -20,6 +20,8 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand(("import-centerface",), "trainer.import_centerface", "make the detector's weights from the published file"),
     Subcommand(("import-deepprivacy",), "trainer.import_deepprivacy", "read the weights published with DeepPrivacy"),
+    Subcommand(("prepare",), "trainer.prepare", "make a training set of your own photos and videos"),
+    Subcommand(("synthesize",), "trainer.synthesize", "make a training set of people who do not exist"),
     Subcommand(("export",), "trainer.export", "write trained weights as ONNX"),
     Subcommand(("fit",), "trainer.fit", "train a generator as a configuration file says"),
     Subcommand(("fit-keypoints",), "trainer.fit_keypoints", "train the keypoint network as a configuration file says"),
