@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from models import geometry
 from models.backends.cpu import CpuBackend
-from models.face_generator import FORMAT, FaceGenerator
+from models.detectors import CenterFaceDetector, image_render
+from models.face_generator import FORMAT, FaceGenerator, open_generator
 from models.generator import Generator, GeneratorArchitecture, paper_architecture
 from models.generator_weights import FORMAT as WRITTEN_FORMAT
-from models.generator_weights import Provenance, export_onnx
+from models.generator_weights import Provenance, export_onnx, load_generator
 from models.geometry import from_pixels
-from models.weights import WeightsError
+from models.keypoints import NetworkKeypoints
+from models.weights import PRETRAINED, WeightsError, read_weights
+
+ROOT = Path(__file__).parents[2]
+DEMO_FACES = sorted((ROOT / "streamer" / "demo_faces").glob("*.jpg"))
 
 MASKED = GeneratorArchitecture(resolution=16, widths=(8, 8, 8), has_mask=True, epsilon=1e-6)
 
@@ -109,3 +118,62 @@ def test_the_detector_is_not_taken_for_a_generator() -> None:
     content = (Path(__file__).parents[2] / "models" / "pretrained" / "centerface.onnx").read_bytes()
     with pytest.raises(WeightsError, match="not an exported generator"):
         FaceGenerator(CpuBackend(content), "centerface.onnx")
+
+
+@pytest.fixture(scope="module")
+def shipped() -> FaceGenerator:
+    return open_generator()
+
+
+def test_the_generator_that_ships_is_small_and_says_what_it_may_be_used_for(shipped: FaceGenerator) -> None:
+    assert (PRETRAINED / "generator.onnx").stat().st_size <= 10_000_000
+    assert shipped.resolution == 64
+    assert "non-commercial" in shipped.terms
+
+
+def test_the_generator_that_ships_paints_a_face_that_the_detector_finds(shipped: FaceGenerator) -> None:
+    found = 0
+    for path in DEMO_FACES:
+        picture = np.asarray(cv2.resize(cv2.imread(str(path)), (256, 256), interpolation=cv2.INTER_AREA)[:, :, ::-1], np.uint8)
+        picture = np.ascontiguousarray(picture)
+        detector, render = CenterFaceDetector(), image_render(picture)
+        faces = NetworkKeypoints().estimate(render, (256, 256), detector.detect(render, (256, 256)))
+        crop = geometry.expand_to_square(faces.boxes[0], (256, 256), shipped.expansion)
+        mask = geometry.mark_faces(faces.boxes, crop)
+        given, given_mask = geometry.hide(geometry.cut(picture, crop), mask, shipped.resolution)
+        points = geometry.keypoints_in_crop(faces.keypoints[:1], faces.keypoint_scores[:1], crop)
+        painted = shipped.paint(given[None], given_mask[None], points)[0]
+        geometry.paste(picture, crop, painted, mask)
+        again = detector.detect(image_render(picture), (256, 256))
+        found += bool(len(again)) and again.scores[0] >= 0.5
+    assert found >= len(DEMO_FACES) - 1
+
+
+def test_the_generator_that_ships_paints_finite_faces_of_nothing(shipped: FaceGenerator) -> None:
+    size, hidden = shipped.resolution, np.ones((1, shipped.resolution, shipped.resolution), np.bool_)
+    nothing = np.zeros((1, size, size, 3), np.uint8)
+    absent = np.full((1, 2 * shipped.keypoints), geometry.ABSENT, np.float32)
+    zeros, noise = np.zeros((1, 3, size, size), np.float32), np.zeros((1, shipped.noise_planes, 4, 4), np.float32)
+    (values,) = CpuBackend(read_weights("generator.onnx")).run([zeros, absent, noise, hidden[:, None].astype(np.float32)])
+    assert np.isfinite(values).all()
+    assert shipped.paint(nothing, hidden, absent).std() > 5
+
+
+def test_the_weights_that_ship_are_those_that_were_exported(shipped: FaceGenerator) -> None:
+    network, provenance = load_generator(PRETRAINED / "generator.safetensors")
+    assert provenance.terms == shipped.terms
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (2, 64, 64, 3), np.uint8)
+    masks = np.zeros((2, 64, 64), np.bool_)
+    masks[:, 10:50, 12:52] = True
+    keypoints, noise = random.random((2, 14), np.float32), random.standard_normal((2, 32, 4, 4)).astype(np.float32)
+    hidden = torch.from_numpy(masks[:, None].astype(np.float32))
+    image = torch.from_numpy(np.ascontiguousarray(from_pixels(pictures).transpose(0, 3, 1, 2)))
+    expected = network(image, torch.from_numpy(keypoints), torch.from_numpy(noise), hidden)
+    (painted,) = CpuBackend(read_weights("generator.onnx")).run([image.numpy(), keypoints, noise, hidden.numpy()])
+    assert np.abs(painted - expected.numpy()).max() < 1e-4
+
+
+def test_a_face_is_painted_without_torch() -> None:
+    code = "import sys; from models.face_generator import open_generator; open_generator(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
