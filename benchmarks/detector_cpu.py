@@ -33,14 +33,14 @@ def veil_settings() -> dict[str, Callable[[np.ndarray], object]]:
 
     default, full = open_detector("centerface", "default"), open_detector("centerface", "full")
 
-    def detect(detector, frame, is_thorough):
-        return detector.detect(image_render(frame), (frame.shape[1], frame.shape[0]), is_thorough=is_thorough)
+    def settings(detector, effort):
+        return lambda frame: detector.detect(image_render(frame), (frame.shape[1], frame.shape[0]), effort=effort)
 
+    detectors = {"default": default, "full": full}
     return {
-        "veil default, between": lambda frame: detect(default, frame, False),
-        "veil default, thorough": lambda frame: detect(default, frame, True),
-        "veil full, between": lambda frame: detect(full, frame, False),
-        "veil full, thorough": lambda frame: detect(full, frame, True),
+        f"veil {size}, {effort}": settings(detector, effort)
+        for size, detector in detectors.items()
+        for effort in ("quick", "careful", "thorough")
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, Protocol
 
 import cv2
@@ -19,6 +20,8 @@ Region = tuple[int, int, int, int]  # x1 y1 x2 y2, pixels, inside the frame
 Size = tuple[int, int]  # width, height, pixels
 DetectorSize = Literal["default", "full"] | int
 """default finds faces from 20 px width at 720p, full from 12 px; a number is the longer side of the working size in pixels."""
+Effort = Literal["thorough", "careful", "quick"]
+"""What a detector does for a frame: every pass; only that for faces of any size; or one that is sure of those not small alone."""
 DEFAULT_THRESHOLD = 0.2
 """Finds as much as the network can at about three right answers in four; see BENCHMARKS.md."""
 
@@ -34,11 +37,11 @@ class Render(Protocol):
 class FaceDetector(Protocol):
     """Finds the faces of one frame. Stateless: the answer depends on nothing but the arguments."""
 
-    def detect(self, render: Render, frame_size: Size, *, is_thorough: bool = True) -> Faces:
+    def detect(self, render: Render, frame_size: Size, *, effort: Effort = "thorough") -> Faces:
         """Faces in pixels of the frame, best first.
 
-        is_thorough: run every pass. False runs only the passes meant for each frame of a video, whose thorough frames lie
-        close enough together that tracking makes up for the rest.
+        effort: less than thorough is meant for the frames of a video between thorough ones that lie so close together that tracking
+        makes up for the rest, and quick only for those where `has_small_faces` is false of the thorough ones around.
         """
         ...
 
@@ -67,11 +70,17 @@ SIZE_MULTIPLE = 32
 STRIDE = 4
 """Pixels of the input behind one cell of the maps."""
 MAX_OVERLAP = 0.3
-WORKING_SIDES = {"default": 640, "full": 1280}
-BETWEEN_SIDES = {"default": 576, "full": 1280}
-"""Longer side of the working size, on thorough frames and on those between them. A face of 20 (24 between; 12 at full) pixels in
-1280 comes to 10 or more, from where the network sees it. Small frames are enlarged to it and large ones reduced: what counts is
-the face's share of the frame."""
+WORKING_SIDES: dict[str, dict[Effort, int]] = {
+    "default": {"thorough": 640, "careful": 576, "quick": 320},
+    "full": {"thorough": 1280, "careful": 1280, "quick": 640},
+}
+"""Longer side of the working size. A face of 20 pixels (24 where careful; 12 at full) in 1280 comes to 10 or more, from where the
+network sees it. Small frames are enlarged to it and large ones reduced: what counts is the face's share of the frame."""
+SMALL_FACE = 0.0375
+"""Size of a face by the longer side of the frame under which it is small: 48 pixels in 1280, 12 in a quick pass by default."""
+QUICK_ERROR_PX, QUICK_ERROR = 2.0, 0.03
+"""Boxes of a quick pass are grown by so many pixels of its working size and this part of their own, on each side: as much as they
+are less exact than those of a careful one."""
 MAX_ENLARGEMENT = 4
 CLOSE_UP_SIZE, CLOSE_UP_BORDER = (84, 64), (22, 16)
 """The pass for faces that fill the frame: shrunk to this, in a grey border so that the network sees around them."""
@@ -89,6 +98,11 @@ def working_size(frame_size: Size, longer_side: int) -> Size:
     return width, height
 
 
+def has_small_faces(boxes: Boxes, frame_size: Size) -> bool:
+    """Whether there are faces that a quick pass might miss. boxes: (faces, 4), pixels of the frame."""
+    return bool((_areas(boxes) < (SMALL_FACE * max(frame_size)) ** 2).any())
+
+
 class CenterFaceDetector:
     """CenterFace at a working size, and on thorough frames once more at a very small one for faces that fill the frame.
 
@@ -101,16 +115,19 @@ class CenterFaceDetector:
     ) -> None:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be above 0 and below 1, is {threshold}")
-        self._thorough_side = size if isinstance(size, int) else WORKING_SIDES[size]
-        self._between_side = size if isinstance(size, int) else BETWEEN_SIDES[size]
+        self._sides = dict.fromkeys(WORKING_SIDES["default"], size) if isinstance(size, int) else WORKING_SIDES[size]
         self._least_logit = float(np.log(threshold / (1 - threshold)))
         self._network = open_backend(backend, "centerface.onnx", threads=threads)
 
-    def detect(self, render: Render, frame_size: Size, *, is_thorough: bool = True) -> Faces:
-        longer_side = self._thorough_side if is_thorough else self._between_side
-        picture = render((0, 0, *frame_size), working_size(frame_size, longer_side))
+    def detect(self, render: Render, frame_size: Size, *, effort: Effort = "thorough") -> Faces:
+        size = working_size(frame_size, self._sides[effort])
+        picture = render((0, 0, *frame_size), size)
         faces = self._find(picture, frame_size)
-        return merge(faces, self._find_close_ups(picture, frame_size)) if is_thorough else faces
+        if effort == "thorough":
+            return merge(faces, self._find_close_ups(picture, frame_size))
+        if self._sides[effort] < self._sides["careful"]:
+            return replace(faces, boxes=_grown(faces.boxes, QUICK_ERROR_PX * max(frame_size) / max(size), QUICK_ERROR))
+        return faces
 
     def _find_close_ups(self, picture: RgbImage, frame_size: Size) -> Faces:
         (width, height), (across, down) = CLOSE_UP_SIZE, CLOSE_UP_BORDER
@@ -183,6 +200,12 @@ def merge(faces: Faces, close_ups: Faces) -> Faces:
         is_whole &= (_shared_areas(box, faces.boxes) < CONTAINED * _areas(faces.boxes)) | (faces.scores >= score)
     both = concatenate(faces[is_whole], close_ups)
     return both[suppress_overlaps(both.boxes, both.scores, MAX_OVERLAP)]
+
+
+def _grown(boxes: Boxes, by_px: float, by_part: float) -> Boxes:
+    """Each box with its sides moved outwards by pixels and by a part of its width or height."""
+    margin = np.float32(by_px) + np.float32(by_part) * (boxes[:, 2:] - boxes[:, :2])
+    return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
 
 
 def _areas(boxes: Boxes) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models import geometry
 from models.backends import open_backend
-from models.detectors import FaceDetector, Region, Render, RgbImage, Size
+from models.detectors import Effort, FaceDetector, Region, Render, RgbImage, Size
 from models.faces import Faces
 from models.geometry import Crop
 
@@ -136,6 +136,6 @@ class DetectorWithKeypoints:
     detector: FaceDetector
     estimator: KeypointEstimator
 
-    def detect(self, render: Render, frame_size: Size, *, is_thorough: bool = True) -> Faces:
-        faces = self.detector.detect(render, frame_size, is_thorough=is_thorough)
+    def detect(self, render: Render, frame_size: Size, *, effort: Effort = "thorough") -> Faces:
+        faces = self.detector.detect(render, frame_size, effort=effort)
         return self.estimator.estimate(render, frame_size, faces)

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from streamer.config import DetectorSettings
+from streamer.effort import THOROUGH_EVERY_S
 from streamer.errors import UsageError
 from streamer.messages import StreamOpened
 from streamer.rings import slot_bytes
@@ -53,23 +54,32 @@ class RingPlan:
     safe_slots: int
     window_frames: int
     """Most frames that may wait for the look-ahead behind them; always less than `raw_slots`, or nothing would move."""
+    interval_frames: int | None
+    """Most frames from a thorough one to the next, for which there is room beside the window; None where there is none."""
     look_ahead_s: float | None
     """What is left of the look-ahead where the memory does not hold all of it, else None."""
 
 
 def plan_rings(opened: StreamOpened, *, look_ahead_s: float, detectors: int, ring_mebibytes: int) -> RingPlan:
-    """Slots for the look-ahead, for a frame at every detector, and for as many that wait for one or came back early.
+    """Slots for the look-ahead, for the frames that wait for the next thorough one, and for a frame at every detector.
 
+    Where the memory is short, no frame waits for a thorough one, and then the look-ahead shrinks.
     Raises UsageError where not even the least fits into the memory.
     """
     numerator, denominator = opened.average_rate
     rate = numerator / denominator if numerator and denominator else _USUAL_RATE
     window = math.ceil(look_ahead_s * rate * _RATE_HEADROOM) + 2
-    at_work = detectors * 3 + 2
+    interval = math.ceil(THOROUGH_EVERY_S * rate) + 1
+    at_work, least_at_work = detectors * 3 + 2, detectors + 2
     affordable = ring_mebibytes * _MEBIBYTE // slot_bytes(opened.layout)
+    waiting = window + interval + least_at_work
+    if waiting + _FEWEST_SAFE_SLOTS <= affordable:
+        safe_slots = min(_SAFE_SLOTS, affordable - waiting)
+        return RingPlan(raw_slots=waiting, safe_slots=safe_slots, window_frames=window, interval_frames=interval, look_ahead_s=None)
     if window + at_work + _SAFE_SLOTS <= affordable:
-        return RingPlan(raw_slots=window + at_work, safe_slots=_SAFE_SLOTS, window_frames=window, look_ahead_s=None)
-    least_at_work = detectors + 2
+        return RingPlan(
+            raw_slots=window + at_work, safe_slots=_SAFE_SLOTS, window_frames=window, interval_frames=None, look_ahead_s=None
+        )
     left = affordable - least_at_work - _FEWEST_SAFE_SLOTS
     if left < 1:
         needed = (least_at_work + _FEWEST_SAFE_SLOTS + 1) * slot_bytes(opened.layout)
@@ -82,5 +92,6 @@ def plan_rings(opened: StreamOpened, *, look_ahead_s: float, detectors: int, rin
         raw_slots=shorter + least_at_work,
         safe_slots=_FEWEST_SAFE_SLOTS,
         window_frames=shorter,
+        interval_frames=None,
         look_ahead_s=min(look_ahead_s, shorter / rate) if shorter < window else None,
     )

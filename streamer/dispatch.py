@@ -23,20 +23,20 @@ class Work(NamedTuple):
 
 @dataclass
 class CreditDispatcher:
-    """Gives each idle process the lowest-numbered waiting job; a process holds one job at a time.
+    """Gives each idle process the lowest-numbered waiting job, the urgent ones first; a process holds one job at a time.
 
-    So that exactly the job in flight is known when a process dies: it goes to the front of the queue, until it has been the end
+    So that exactly the job in flight is known when a process dies: it waits again in its old place, until it has been the end
     of MOST_DEATHS processes.
     """
 
-    _waiting: list[Work] = field(default_factory=list)
+    _waiting: list[tuple[int, Work]] = field(default_factory=list)  # what is urgent has rank 0, all else 1
     _idle: dict[str, None] = field(default_factory=dict)  # in the order of becoming idle
-    _held: dict[str, Work] = field(default_factory=dict)
+    _held: dict[str, tuple[int, Work]] = field(default_factory=dict)
     _deaths: dict[int, int] = field(default_factory=dict)
 
-    def submit(self, number: int, payload: bytes) -> None:
-        """number: names the job; no two at the same time have the same."""
-        heapq.heappush(self._waiting, Work(number, payload))
+    def submit(self, number: int, payload: bytes, *, is_urgent: bool = False) -> None:
+        """number: names the job; no two at the same time have the same. is_urgent: others wait for it to be done."""
+        heapq.heappush(self._waiting, (0 if is_urgent else 1, Work(number, payload)))
 
     def add_idle(self, process: str) -> None:
         """The process can take a job."""
@@ -44,9 +44,9 @@ class CreditDispatcher:
 
     def finish(self, process: str, number: int) -> None:
         """The process has answered this job and can take another. Raises UnexpectedAnswerError if it does not hold it."""
-        held = self._held.get(process)
-        if held is None or held.number != number:
-            raise UnexpectedAnswerError(f"{process} answers job {number} but holds {None if held is None else held.number}")
+        held = self._held[process][1].number if process in self._held else None
+        if held != number:
+            raise UnexpectedAnswerError(f"{process} answers job {number} but holds {held}")
         del self._held[process]
         self._deaths.pop(number, None)
         self._idle[process] = None
@@ -59,7 +59,7 @@ class CreditDispatcher:
             del self._idle[process]
             job = heapq.heappop(self._waiting)
             self._held[process] = job
-            assigned.append((process, job.payload))
+            assigned.append((process, job[1].payload))
         return assigned
 
     def bury(self, process: str) -> Work | None:
@@ -68,10 +68,11 @@ class CreditDispatcher:
         held = self._held.pop(process, None)
         if held is None:
             return None
-        self._deaths[held.number] = self._deaths.get(held.number, 0) + 1
-        if self._deaths[held.number] >= MOST_DEATHS:
-            del self._deaths[held.number]
-            return held
+        number = held[1].number
+        self._deaths[number] = self._deaths.get(number, 0) + 1
+        if self._deaths[number] >= MOST_DEATHS:
+            del self._deaths[number]
+            return held[1]
         heapq.heappush(self._waiting, held)
         return None
 

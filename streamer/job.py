@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from streamer.budget import detector_processes, plan_rings
 from streamer.channel import Decoder, encode
 from streamer.config import AnonymizeSettings
 from streamer.dispatch import CreditDispatcher, UnexpectedAnswerError
+from streamer.effort import EffortPlanner
 from streamer.encoders import OutputPlan
 from streamer.errors import InternalError, Interrupted
 from streamer.filters import needs_keypoints
@@ -45,6 +46,7 @@ from streamer.messages import (
 from streamer.pipeline import VIDEO_PIPELINE, ProcessRow, readers
 from streamer.rings import RingMemory, SlotMismatchError, SlotTable
 from streamer.supervisor import Child, Died, Received, StopRequest, Supervisor
+from streamer.tally import Tally
 from streamer.temporary import TemporaryOutput
 
 __all__ = ["JobResult", "StopRequest", "VideoJob", "run_video_job"]
@@ -124,25 +126,10 @@ def run_video_job(
     return run.result(wall_s=time.monotonic() - started_s, cpu_s=cpu_s)
 
 
-@dataclass
-class _Tally:
-    """What the reports add up to; does not grow with the length of the video, but for the set of track ids."""
-
-    frames: int = 0
-    covered_whole: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    tracks: set[int] = field(default_factory=set)
-
-    def add(self, report: FrameReport) -> None:
-        self.frames += 1
-        self.covered_whole += report.covered_whole is not None
-        for cover in report.covers:
-            self.reasons[cover.reason] += 1
-            self.tracks.add(cover.track)
-
-
 class _VideoRun:
     """The supervisor's part in one job: accounts for slots, hands out frames, passes on what is for others."""
+
+    _planner: EffortPlanner
 
     def __init__(
         self,
@@ -174,7 +161,7 @@ class _VideoRun:
         self._safe_slots = SlotTable(0)
         self._dispatcher = CreditDispatcher()
         self._frame_decoder = Decoder((RawFrame,))
-        self._tally = _Tally()
+        self._tally = Tally()
         self._written = 0
         self._ended: SourceEnded | None = None
         self._finished: SinkFinished | None = None
@@ -227,9 +214,10 @@ class _VideoRun:
                 self._open(message)
             case RawFrame():
                 self._raw_slots.check(message)
-                self._dispatcher.submit(message.number, payload)
-            case DetectedFrame():
-                self._dispatcher.finish(child.name, message.frame.number)
+                self._look_at(self._planner.add(message))
+            case DetectedFrame(frame=frame):
+                self._dispatcher.finish(child.name, frame.number)
+                self._look_at(self._planner.answer(frame, message.faces))
                 self._pass_on(message, payload)
             case FrameReport():
                 self._report(message)
@@ -242,6 +230,7 @@ class _VideoRun:
                 self._allow_finish()
             case SourceEnded():
                 self._ended = message
+                self._look_at(self._planner.end())
                 self._pass_on(message, payload)
                 self._allow_finish()
             case SinkFinished():
@@ -281,8 +270,14 @@ class _VideoRun:
         self._rings["safe"].resize(opened.layout, plan.safe_slots)
         self._raw_slots, self._safe_slots = SlotTable(plan.raw_slots), SlotTable(plan.safe_slots)
         self._ready = StreamReady(
-            opened=opened, raw_slots=plan.raw_slots, safe_slots=plan.safe_slots, window_frames=plan.window_frames
+            opened=opened,
+            raw_slots=plan.raw_slots,
+            safe_slots=plan.safe_slots,
+            window_frames=plan.window_frames,
+            interval_frames=plan.interval_frames,
         )
+        frame_size = (opened.layout.width, opened.layout.height)
+        self._planner = EffortPlanner(frame_size, may_wait=plan.interval_frames is not None)
         self._pass_on(self._ready, encode(self._ready))
         for row in self._table:
             for child in self._supervisor.children(row.role):
@@ -290,6 +285,11 @@ class _VideoRun:
         for name, slots in (("raw", self._raw_slots), ("safe", self._safe_slots)):
             for slot, generation in slots.initial():
                 self._grant(name, slot, generation)
+
+    def _look_at(self, frames: Sequence[RawFrame]) -> None:
+        """Let detectors have these frames; others may wait for what thorough ones show."""
+        for frame in frames:
+            self._dispatcher.submit(frame.number, encode(frame), is_urgent=frame.effort == "thorough")
 
     def _grant(self, ring: str, slot: int, generation: int) -> None:
         """Let the process that writes this ring use a slot."""
@@ -327,6 +327,7 @@ class _VideoRun:
             assert isinstance(frame, RawFrame)
             logger.bind(frame=frame.number).warning("a frame ends every process that gets it, and is covered whole")
             undetected = UndetectedFrame(frame=frame)
+            self._look_at(self._planner.answer(frame, None))
             self._pass_on(undetected, encode(undetected))
         self._restarts[row.role] += 1
         self._start(row)

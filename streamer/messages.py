@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from models.detectors import Effort
 from models.faces import KEYPOINT_NAMES, Faces
 from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings, TrackerSettings
 from streamer.pictures import PictureLayout
@@ -92,6 +93,8 @@ class StreamReady(Message, frozen=True, kw_only=True):
     safe_slots: int
     window_frames: int
     """Most frames that may wait for the look-ahead behind them."""
+    interval_frames: int | None
+    """Most frames from a thorough one to the next; None where those between wait for none, and time alone counts."""
 
 
 class RawFrame(Message, frozen=True, kw_only=True):
@@ -108,8 +111,8 @@ class RawFrame(Message, frozen=True, kw_only=True):
     """The decoder or demuxer marked the picture as damaged: it is covered whole."""
     is_cut: bool
     """The first frame of a new shot."""
-    is_thorough: bool
-    """The detector runs all its passes on this frame, not only those of every frame."""
+    effort: Effort
+    """Thorough or quick; frames that are quick by the source may become careful on their way, see streamer/effort.py."""
 
 
 class DetectedFrame(Message, frozen=True, kw_only=True):

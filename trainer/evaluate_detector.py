@@ -16,13 +16,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors import DEFAULT_THRESHOLD, DETECTORS, DetectorSize, FaceDetector, RgbImage, image_render, open_detector
+from models.detectors import DEFAULT_THRESHOLD, DETECTORS, DetectorSize, Effort, FaceDetector, RgbImage, image_render, open_detector
 from models.faces import Boxes, Scores
 from models.weights import WeightsError
 from trainer.detection_metrics import Flags, PictureResult, SubsetFigures, found_faces, measure
@@ -119,13 +119,13 @@ def scaled_copy(picture: RgbImage, scale: float) -> RgbImage:
 
 
 def detect_all(
-    detector: FaceDetector, pictures: Mapping[str, RgbImage], scale: float, *, is_thorough: bool
+    detector: FaceDetector, pictures: Mapping[str, RgbImage], scale: float, effort: Effort
 ) -> dict[str, tuple[Boxes, Scores]]:
     """Run the detector on copies of all pictures; boxes in pixels of the originals."""
     found: dict[str, tuple[Boxes, Scores]] = {}
     for name, picture in pictures.items():
         copy = scaled_copy(picture, scale)
-        faces = detector.detect(image_render(copy), (copy.shape[1], copy.shape[0]), is_thorough=is_thorough)
+        faces = detector.detect(image_render(copy), (copy.shape[1], copy.shape[0]), effort=effort)
         factors = np.tile([picture.shape[1] / copy.shape[1], picture.shape[0] / copy.shape[0]], 2)
         found[name] = ((faces.boxes * factors).astype(np.float32), faces.scores)
     return found
@@ -209,7 +209,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", choices=sorted(DETECTORS), default="centerface")
     parser.add_argument("--size", type=_size, nargs="*", default=["default"], help="default, full or pixels of the longer side")
     parser.add_argument("--threshold", type=float, default=DEFAULT_THRESHOLD, help="score from which recall and precision count")
-    parser.add_argument("--between", action="store_true", help="run only the passes of the frames between thorough ones")
+    parser.add_argument(
+        "--effort",
+        choices=get_args(Effort),
+        default="thorough",
+        help="what is done for a frame (default: thorough, all passes)",
+    )
     parser.add_argument("--scale", type=float, nargs="+", default=[1.0], help="sizes of the copies, 1 is the original")
     parser.add_argument("--detections", type=Path, nargs="*", default=[], help="detections of other programs to measure as well")
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -237,7 +242,7 @@ def _run_all(arguments: argparse.Namespace) -> list[Report]:
     for size in arguments.size:
         detector = open_detector(arguments.detector, size, LEAST_SCORE)
         for scale in arguments.scale:
-            found = detect_all(detector, pictures, scale, is_thorough=not arguments.between)
-            name = f"{arguments.detector} {size}{' between' if arguments.between else ''}"
+            found = detect_all(detector, pictures, scale, arguments.effort)
+            name = f"{arguments.detector} {size}{'' if arguments.effort == 'thorough' else f' {arguments.effort}'}"
             detections.append(Detections(name=name, scale=scale, threshold=arguments.threshold, found=found))
     return [evaluate(each, annotations, sizes) for each in [*detections, *foreign]]

@@ -80,5 +80,5 @@ class DetectorWorker:
             return None
         planes = self._ring.planes(frame)
         size = (self._layout.width, self._layout.height)
-        faces = self._detector.detect(picture_render(planes, self._layout), size, is_thorough=frame.is_thorough)
+        faces = self._detector.detect(picture_render(planes, self._layout), size, effort=frame.effort)
         return FacesRecord.pack(faces)

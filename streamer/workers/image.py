@@ -71,7 +71,7 @@ class ImageWorker:
 
     def _anonymize(self, picture: ImagePicture) -> tuple[ImagePicture, list[Cover]]:
         shown = _eight_bits(picture)
-        faces = self._detector.detect(image_render(shown), (shown.shape[1], shown.shape[0]), is_thorough=True)
+        faces = self._detector.detect(image_render(shown), (shown.shape[1], shown.shape[0]), effort="thorough")
         safe, failed = self._hider.hide_rgb(picture.rgb, faces.boxes)
         reasons = ["fallback" if row in failed else "detected" for row in range(len(faces))]
         if self._settings.preview_detections:

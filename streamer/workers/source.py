@@ -9,14 +9,12 @@ import msgspec
 
 from streamer.budget import decoder_threads
 from streamer.cuts import CutDetector
+from streamer.effort import ThoroughPace
 from streamer.encoders import OutputPlan
 from streamer.messages import AudioPacket, Message, RawFrame, SlotFree, SourceEnded, SourceSetup, StreamReady
 from streamer.reading import DecodedFrame, VideoReader
 from streamer.rings import RingWriter, SlotState
 from streamer.workers import RingHandles
-
-THOROUGH_EVERY_S = 0.3
-"""Longest time between frames on which the detector runs all its passes."""
 
 
 class SourceWorker:
@@ -24,13 +22,13 @@ class SourceWorker:
 
     _stream: int
     _ring: RingWriter
+    _pace: ThoroughPace
 
     def __init__(self, rings: RingHandles) -> None:
         self._handle = rings["raw"]
         self._reader: VideoReader | None = None
         self._media: Iterator[DecodedFrame | AudioPacket] = iter(())
         self._cuts = CutDetector()
-        self._thorough_s = float("-inf")
         self._frames = 0
 
     def process(self, message: Message) -> Iterable[Message]:
@@ -42,6 +40,7 @@ class SourceWorker:
                 self._media = iter(self._reader)
                 yield self._reader.opened(message.stream)
             case StreamReady():
+                self._pace = ThoroughPace(message.interval_frames)
                 self._ring = self._handle.writer(message.opened.layout, message.raw_slots, SlotState.RAW)
             case SlotFree() if self._reader is not None:
                 yield from self._fill(message)
@@ -69,9 +68,7 @@ class SourceWorker:
         with self._ring.writing(stream=self._stream, number=number, slot=free.slot, generation=free.generation) as planes:
             decoded.write_into(planes)
             is_cut = self._cuts.is_cut(planes[0]) or number == 0
-        is_thorough = is_cut or not 0 <= decoded.time_s - self._thorough_s < THOROUGH_EVERY_S
-        if is_thorough:
-            self._thorough_s = decoded.time_s
+        is_thorough = self._pace.is_due(number, decoded.time_s, is_cut=is_cut)
         return RawFrame(
             stream=self._stream,
             number=number,
@@ -82,5 +79,5 @@ class SourceWorker:
             time_s=decoded.time_s,
             is_corrupt=decoded.is_corrupt,
             is_cut=is_cut,
-            is_thorough=is_thorough,
+            effort="thorough" if is_thorough else "quick",
         )

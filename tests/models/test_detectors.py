@@ -13,10 +13,12 @@ from hypothesis.extra.numpy import arrays
 
 from models.detectors import (
     DetectorSize,
+    Effort,
     FaceDetector,
     Region,
     RgbImage,
     Size,
+    has_small_faces,
     image_render,
     merge,
     open_detector,
@@ -75,28 +77,53 @@ def assert_each_found_once(faces: Faces, expected: Boxes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "is_thorough", "face_width"), [("full", True, 12), ("full", False, 12), ("default", True, 20), ("default", False, 24)]
+    ("size", "effort", "face_width"),
+    [("full", "thorough", 12), ("full", "careful", 12), ("default", "thorough", 20), ("default", "careful", 24)],
 )
 def test_of_eight_faces_of_the_least_width_at_most_one_is_missed(
     portraits: list[RgbImage],
     detectors: dict[DetectorSize, FaceDetector],
     size: DetectorSize,
-    is_thorough: bool,
+    effort: Effort,
     face_width: float,
 ) -> None:
     frame, boxes = collage(portraits, face_width)
-    found = times_found(detectors[size].detect(image_render(frame), FRAME_SIZE, is_thorough=is_thorough), boxes)
+    found = times_found(detectors[size].detect(image_render(frame), FRAME_SIZE, effort=effort), boxes)
     assert sum(found) >= len(boxes) - 1
     assert max(found) == 1
 
 
-@pytest.mark.parametrize("is_thorough", [True, False])
+@pytest.mark.parametrize("effort", ["thorough", "careful"])
 @pytest.mark.parametrize("face_width", [28, 40, 64])
 def test_each_face_above_the_least_width_is_found_once(
-    portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector], face_width: float, is_thorough: bool
+    portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector], face_width: float, effort: Effort
 ) -> None:
     frame, boxes = collage(portraits, face_width)
-    assert_each_found_once(detectors["default"].detect(image_render(frame), FRAME_SIZE, is_thorough=is_thorough), boxes)
+    assert_each_found_once(detectors["default"].detect(image_render(frame), FRAME_SIZE, effort=effort), boxes)
+
+
+@pytest.mark.parametrize("size", ["default", "full"])
+@pytest.mark.parametrize("face_width", [48, 64, 90])
+def test_a_quick_look_finds_each_face_that_is_not_small_and_covers_it(
+    portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector], face_width: float, size: DetectorSize
+) -> None:
+    frame, boxes = collage(portraits, face_width)
+    thorough = detectors[size].detect(image_render(frame), FRAME_SIZE)
+    quick = detectors[size].detect(image_render(frame), FRAME_SIZE, effort="quick")
+    assert not has_small_faces(thorough.boxes, FRAME_SIZE)
+    assert_each_found_once(quick, boxes)
+    for box in thorough.boxes:
+        covering = quick.boxes[np.argmax(overlaps(box, quick.boxes))]
+        assert (covering[:2] - box[:2] <= 0.03 * face_width).all()
+        assert (box[2:] - covering[2:] <= 0.03 * face_width).all()
+
+
+@pytest.mark.parametrize(("width", "is_small"), [(20, True), (40, True), (56, False)])
+def test_one_small_face_among_large_ones_asks_for_care(width: float, is_small: bool) -> None:
+    boxes = np.array([[100, 100, 300, 350], [500, 400, 500 + width, 400 + 1.2 * width]], np.float32)
+    assert has_small_faces(boxes, (1280, 720)) == is_small
+    assert has_small_faces(boxes * 2, (2560, 1440)) == is_small
+    assert not has_small_faces(boxes[:0], (1280, 720))
 
 
 @pytest.mark.parametrize("frame_size", [(640, 360), (1920, 1080), (3840, 2160), (720, 1280)])
@@ -201,8 +228,10 @@ def test_one_small_render_serves_all_passes() -> None:
 
     detector = open_detector("centerface")
     detector.detect(render, (3840, 2160))
-    detector.detect(render, (3840, 2160), is_thorough=False)
-    assert asked == [((0, 0, 3840, 2160), (640, 352)), ((0, 0, 3840, 2160), (576, 320))]
+    detector.detect(render, (3840, 2160), effort="careful")
+    detector.detect(render, (3840, 2160), effort="quick")
+    whole = (0, 0, 3840, 2160)
+    assert asked == [(whole, (640, 352)), (whole, (576, 320)), (whole, (320, 192))]
 
 
 @given(st.integers(16, 8192), st.integers(16, 8192), st.integers(128, 2048))

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from models.detectors import Render, Size
+from models.detectors import Effort, Render, Size
 from models.faces import Faces, no_faces
 from streamer.config import DetectorSettings
 from streamer.errors import UsageError
@@ -28,7 +28,7 @@ MARKER = "VEIL_TEST_MARKER"
 class BrightSquareDetector:
     """Takes everything nearly white for one face."""
 
-    def detect(self, render: Render, frame_size: Size, *, is_thorough: bool = True) -> Faces:
+    def detect(self, render: Render, frame_size: Size, *, effort: Effort = "thorough") -> Faces:
         picture = render((0, 0, *frame_size), frame_size)
         rows, columns = np.nonzero(picture.min(axis=2) > 200)
         if not len(rows):

@@ -48,6 +48,8 @@ def test_rings_fit_into_the_memory_and_a_frame_can_always_move(
         return
     assert (plan.raw_slots + plan.safe_slots) * slot_bytes(stream.layout) <= mebibytes << 20
     assert plan.raw_slots >= plan.window_frames + detectors + 1
+    if plan.interval_frames is not None:
+        assert plan.raw_slots >= plan.window_frames + plan.interval_frames, "the next thorough frame would never come"
     assert plan.safe_slots >= 2
     assert plan.window_frames >= 1
 
@@ -71,7 +73,13 @@ def test_too_little_memory_is_refused_with_what_is_needed() -> None:
         plan_rings(opened(7680, 4320, (25, 1)), look_ahead_s=0.5, detectors=2, ring_mebibytes=64)
 
 
-def test_1080p_at_60_frames_a_second_stays_below_200_mebibytes() -> None:
+@pytest.mark.parametrize(("mebibytes", "may_wait"), [(512, True), (256, False)])
+def test_frames_wait_for_the_next_thorough_one_where_the_memory_allows(mebibytes: int, may_wait: bool) -> None:
+    plan = plan_rings(opened(3840, 2160, (30, 1)), look_ahead_s=0.5, detectors=2, ring_mebibytes=mebibytes)
+    assert (plan.interval_frames is not None) == may_wait
+
+
+def test_1080p_at_60_frames_a_second_stays_below_220_mebibytes() -> None:
     plan = plan_rings(opened(1920, 1080, (60, 1)), look_ahead_s=0.5, detectors=2, ring_mebibytes=512)
     assert isinstance(plan, RingPlan)
-    assert (plan.raw_slots + plan.safe_slots) * slot_bytes(opened(1920, 1080, (60, 1)).layout) < 200 << 20
+    assert (plan.raw_slots + plan.safe_slots) * slot_bytes(opened(1920, 1080, (60, 1)).layout) < 220 << 20

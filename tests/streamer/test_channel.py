@@ -16,7 +16,7 @@ from streamer.messages import AnonymizedFrame, FrameWritten, Hello, RawFrame, Sl
 
 FREE = SlotFree(stream=0, slot=3, generation=9)
 RAW = RawFrame(
-    stream=0, number=1, slot=2, generation=3, pts=4, duration=5, time_s=0.5, is_corrupt=False, is_cut=True, is_thorough=False
+    stream=0, number=1, slot=2, generation=3, pts=4, duration=5, time_s=0.5, is_corrupt=False, is_cut=True, effort="quick"
 )
 
 

@@ -24,6 +24,17 @@ def test_a_process_holds_one_job_at_a_time_and_the_lowest_goes_first() -> None:
     assert dispatcher.is_empty
 
 
+def test_urgent_jobs_go_before_all_others() -> None:
+    dispatcher = CreditDispatcher()
+    for number in range(4):
+        dispatcher.submit(number, b"%d" % number, is_urgent=number > 1)
+    order = []
+    for process in "abcd":
+        dispatcher.add_idle(process)
+        order += [payload for _, payload in dispatcher.assign()]
+    assert order == [b"2", b"3", b"0", b"1"]
+
+
 def test_an_unequal_pair_shares_the_work_by_speed() -> None:
     dispatcher = CreditDispatcher()
     for number in range(100):

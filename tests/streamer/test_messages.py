@@ -25,7 +25,7 @@ from streamer.messages import (
 from streamer.pictures import ColorTags, PictureLayout
 
 RAW = RawFrame(
-    stream=0, number=1, slot=2, generation=3, pts=-4, duration=5, time_s=0.5, is_corrupt=False, is_cut=True, is_thorough=False
+    stream=0, number=1, slot=2, generation=3, pts=-4, duration=5, time_s=0.5, is_corrupt=False, is_cut=True, effort="quick"
 )
 OPENED = StreamOpened(
     stream=0,
@@ -40,7 +40,7 @@ OPENED = StreamOpened(
 EXAMPLES: list[Message] = [
     RAW,
     OPENED,
-    StreamReady(opened=OPENED, raw_slots=20, safe_slots=6, window_frames=14),
+    StreamReady(opened=OPENED, raw_slots=20, safe_slots=6, window_frames=14, interval_frames=10),
     DetectedFrame(frame=RAW, faces=None),
     FrameReport(
         stream=0,

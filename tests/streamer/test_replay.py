@@ -12,10 +12,12 @@ import pytest
 
 from streamer.budget import plan_rings
 from streamer.config import AnonymizeSettings
+from streamer.effort import EffortPlanner
 from streamer.encoders import OutputPlan, plan_output
 from streamer.filters import needs_keypoints
 from streamer.messages import (
     AnonymizerSetup,
+    DetectedFrame,
     DetectorSetup,
     FrameReport,
     FrameWritten,
@@ -24,6 +26,7 @@ from streamer.messages import (
     SinkFinished,
     SinkSetup,
     SlotFree,
+    SourceEnded,
     SourceSetup,
     StreamOpened,
     StreamReady,
@@ -88,7 +91,7 @@ class Replay:
             case StreamOpened():
                 self.open(message)
             case RawFrame():
-                self.undetected.append(message)
+                self.undetected += self.planner.add(message)
             case FrameReport():
                 self.queue.append(
                     ("source", SlotFree(stream=0, slot=message.raw_slot, generation=self.raw.release(message.raw_slot)))
@@ -98,11 +101,22 @@ class Replay:
             case SinkFinished():
                 self.is_finished = True
             case _:
+                if isinstance(message, DetectedFrame):
+                    self.undetected += self.planner.answer(message.frame, message.faces)
+                elif isinstance(message, SourceEnded):
+                    self.undetected += self.planner.end()
                 self.queue.extend((row.role, message) for row in readers(VIDEO_PIPELINE, type(message)))
 
     def open(self, opened: StreamOpened) -> None:
         plan = plan_rings(opened, look_ahead_s=self.settings.tracker.look_ahead_s, detectors=2, ring_mebibytes=512)
-        ready = StreamReady(opened=opened, raw_slots=plan.raw_slots, safe_slots=plan.safe_slots, window_frames=plan.window_frames)
+        ready = StreamReady(
+            opened=opened,
+            raw_slots=plan.raw_slots,
+            safe_slots=plan.safe_slots,
+            window_frames=plan.window_frames,
+            interval_frames=plan.interval_frames,
+        )
+        self.planner = EffortPlanner((opened.layout.width, opened.layout.height), may_wait=plan.interval_frames is not None)
         self.rings["raw"].resize(opened.layout, plan.raw_slots)
         self.rings["safe"].resize(opened.layout, plan.safe_slots)
         self.raw, self.safe = SlotTable(plan.raw_slots), SlotTable(plan.safe_slots)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import streamer
-from models.detectors import CenterFaceDetector, RgbImage, image_render
+from models.detectors import CenterFaceDetector, Effort, RgbImage, image_render
 from models.faces import Faces, no_faces
 from streamer.config import FilterSettings, TrackerSettings
 from streamer.tracker import TrackedFrame, Tracker
@@ -82,8 +82,8 @@ def clip() -> tuple[tuple[list[NDArray[np.float64]], Faces], ...]:
     found = []
     for number in range(FRAMES):
         scene, faces = frame_and_faces(number)
-        is_thorough = number % THOROUGH_EVERY == 0
-        found.append((faces, detector().detect(image_render(scene), FRAME_SIZE, is_thorough=is_thorough)))
+        effort: Effort = "quick" if number % THOROUGH_EVERY else "thorough"
+        found.append((faces, detector().detect(image_render(scene), FRAME_SIZE, effort=effort)))
     return tuple(found)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from models.faces import Faces, no_faces
 from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings, TrackerSettings
+from streamer.effort import THOROUGH_EVERY_S
 from streamer.encoders import plan_output
 from streamer.errors import InputError, UsageError
 from streamer.images import read_image
@@ -47,7 +48,7 @@ from streamer.workers.anonymizer import AnonymizerWorker
 from streamer.workers.detector import DetectorWorker
 from streamer.workers.image import ImageWorker
 from streamer.workers.sink import SinkWorker
-from streamer.workers.source import THOROUGH_EVERY_S, SourceWorker
+from streamer.workers.source import SourceWorker
 from tests.streamer.faulty_workers import SquareDetectorWorker
 from tests.streamer.running import FRAMES, REPOSITORY, SIZE, SQUARE, write_clip
 
@@ -63,7 +64,7 @@ OPENED = StreamOpened(
     frames_estimated=None,
     duration_s=None,
 )
-READY = StreamReady(opened=OPENED, raw_slots=SLOTS, safe_slots=SLOTS, window_frames=14)
+READY = StreamReady(opened=OPENED, raw_slots=SLOTS, safe_slots=SLOTS, window_frames=14, interval_frames=10)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def frame(number: int, **changes: Any) -> RawFrame:
         time_s=number / 25,
         is_corrupt=False,
         is_cut=number == 0,
-        is_thorough=True,
+        effort="thorough",
     )
     return msgspec.structs.replace(plain, **changes)
 
@@ -115,7 +116,7 @@ def source_of(path: Path, rings: dict[str, RingMemory]) -> tuple[SourceWorker, S
     setup = SourceSetup(stream=0, path=str(path), plan=msgspec.Raw(msgspec.msgpack.encode(plan)))
     (opened,) = answers(worker, setup)
     assert isinstance(opened, StreamOpened)
-    ready = StreamReady(opened=opened, raw_slots=SLOTS, safe_slots=SLOTS, window_frames=14)
+    ready = StreamReady(opened=opened, raw_slots=SLOTS, safe_slots=SLOTS, window_frames=14, interval_frames=10)
     rings["raw"].resize(opened.layout, SLOTS)
     assert answers(worker, ready) == []
     return worker, ready
@@ -141,8 +142,8 @@ def test_a_source_decodes_one_picture_for_each_free_slot(clip: Path, rings: dict
 def test_thorough_frames_lie_close_together(clip: Path, rings: dict[str, RingMemory]) -> None:
     worker, _ = source_of(clip, rings)
     raw = [message for slot in range(SLOTS) for message in answers(worker, free(slot)) if isinstance(message, RawFrame)]
-    thorough = [message.time_s for message in raw if message.is_thorough]
-    assert raw[0].is_thorough
+    thorough = [message.time_s for message in raw if message.effort == "thorough"]
+    assert raw[0].effort == "thorough"
     assert raw[0].is_cut
     assert all(later - earlier < THOROUGH_EVERY_S + 1 / 25 for earlier, later in itertools.pairwise(thorough))
     assert len(thorough) < len(raw) / 4
