@@ -8,6 +8,7 @@ import struct
 import zlib
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +171,9 @@ def test_jpeg_keeps_its_chroma_subsampling_and_nearly_its_pixels(tmp_path: Path)
         assert np.abs(again.rgb.astype(int) - read.rgb.astype(int)).mean() < 1.5
 
 
+@lru_cache(maxsize=1)
 def _profile(name: str = "SecretDisplay") -> bytes:
-    """An sRGB profile with a telling name in it."""
+    """An sRGB profile with a telling name in it; made once, since it holds the second in which it was made."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     at = profile.find("sRGB".encode("utf-16-be"))
     text = name.encode("utf-16-be")[:8]
