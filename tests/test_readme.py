@@ -69,6 +69,9 @@ def test_the_filters_are_those_of_the_code() -> None:
 def test_every_option_that_is_mentioned_exists() -> None:
     known = {row.flag for rows in OPTIONS.values() for row in rows} | {"--config", "--check", "--no-deps"}
     parsed_elsewhere = set(re.findall(r"--[a-z][a-z-]+", "\n".join(TRAIN_COMMANDS)))
+    evaluation, _ = trainer.cli.build_parser(["evaluate", "generator"])
+    evaluation.parse_args(["evaluate", "generator", "g.onnx", "--data", "d", "--count", "2", "--recognize-count", "2"])
+    parsed_elsewhere |= {"--count", "--recognize-count"}
 
     assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known | parsed_elsewhere
 
