@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,11 @@ from models.detectors import RgbImage
 from models.generator import Generator, GeneratorArchitecture
 from models.generator_weights import Provenance, export_onnx, load_generator, save_generator
 from models.keypoints import NetworkKeypoints
+from models.weights import PRETRAINED
 from trainer import recognition
 from trainer.cli import build_parser
 from trainer.config import AugmentSettings, DataSettings
-from trainer.dataset import LabelledFolder
+from trainer.dataset import DataError, LabelledFolder
 from trainer.generator_evaluation import Evaluation, Judges, MethodFigures
 from trainer.generator_metrics import edge_step, keypoint_figures, open_face_detector
 from trainer.methods import (
@@ -32,7 +34,7 @@ from trainer.methods import (
     keep_original,
 )
 from trainer.painter import open_painter
-from trainer.recognition import RecognizerError, chance_of_a_match
+from trainer.recognition import DlibRecognizer, RecognizerError, chance_of_a_match
 
 PROVENANCE = Provenance(training_data="none", terms="tests only", images_seen=7, expansion=0.2)
 
@@ -202,15 +204,80 @@ def test_the_command_writes_figures_and_a_grid_and_says_what_it_did_not_measure(
     [
         ("absent.safetensors", "{faces}", 3, "absent.safetensors: no such file"),
         ("absent.onnx", "{faces}", 3, "absent.onnx: cannot be read"),
+        ("{faces}/labels.csv", "{faces}", 3, "labels.csv: damaged or not a safetensors file"),
+        ("{damaged}", "{faces}", 3, "damaged.onnx: damaged or not an ONNX file"),
+        ("{foreign}", "{faces}", 3, "centerface.onnx: not the weights of a generator"),
         ("{weights}", "nowhere", 3, "nowhere/labels.csv"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(
-    weights_name: str, data: str, code: int, message: str, faces_folder: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+    weights_name: str,
+    data: str,
+    code: int,
+    message: str,
+    faces_folder: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    names = {"faces": faces_folder, "weights": weights}
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"damaged")
+    names = {"faces": faces_folder, "weights": weights, "damaged": damaged, "foreign": PRETRAINED / "centerface.onnx"}
     arguments = ["evaluate", "generator", weights_name.format(**names), "--data", data.format(**names), "--recognizer", "none"]
     assert run_command(*arguments) == code
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_place_that_cannot_be_written_is_named_before_the_work(
+    faces_folder: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    arguments = ["evaluate", "generator", str(weights), "--data", str(faces_folder), "--recognizer", "none"]
+    for place in (tmp_path, tmp_path / "file" / "figures.json"):
+        assert run_command(*arguments, "--json", str(place)) == 5
+        error = capsys.readouterr().err
+        assert str(tmp_path) in error
+        assert error.count("\n") == 1
+
+
+def test_the_same_seed_gives_the_same_figures(faces_folder: Path, weights: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", "generator", str(weights), "--data", str(faces_folder), "--validation-share", "0.5", "--count", "2"]
+    for name, seed in (("one", "3"), ("two", "3"), ("other", "4")):
+        path = str(tmp_path / name)
+        assert run_command(*arguments, "--recognizer", "none", "--seed", seed, "--json", path) == 0
+    one, two, other = (json.loads((tmp_path / name).read_text()) for name in ("one", "two", "other"))
+    assert one == two
+    assert one["methods"] != other["methods"]
+
+
+def test_a_damaged_picture_is_left_out_and_a_lack_of_faces_is_refused(faces_folder: Path, tmp_path: Path) -> None:
+    for path in faces_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    settings = DataSettings(kind="labels", root=str(tmp_path), validation_share=0.5)
+    data = LabelledFolder(tmp_path, settings, AugmentSettings())
+    whole, _ = choose_faces(data, 100, 0, resolution=16, expansion=0.2)
+    assert len(whole) == len(data) - data.training
+    for count, path in enumerate(sorted(tmp_path.glob("*.jpg")), 1):
+        path.write_bytes(b"damaged")
+        if count == 8:
+            faces, unreadable = choose_faces(data, 100, 0, resolution=16, expansion=0.2)
+            assert 2 <= len(faces) < len(whole)
+            assert len(faces) + len(unreadable) == len(whole)
+    with pytest.raises(DataError, match="0 of"):
+        choose_faces(data, 100, 0, resolution=16, expansion=0.2)
+
+
+IS_DLIB_INSTALLED = None not in map(importlib.util.find_spec, ("dlib", "face_recognition_models"))
+
+
+@pytest.mark.skipif(not IS_DLIB_INSTALLED, reason="the recogniser is an extra of 100 MB: veilstream[evaluate]")
+def test_dlib_knows_a_face_in_other_light_and_no_other_face(faces: list[EvaluationFace]) -> None:
+    recognizer = DlibRecognizer()
+    pictures, boxes = [face.picture for face in faces], [face.box for face in faces]
+    plain = recognizer.embed(pictures, pictures, boxes)
+    darker = recognizer.embed([(picture * 0.7).astype(np.uint8) for picture in pictures], pictures, boxes)
+    assert (np.linalg.norm(plain - darker, axis=1) < recognizer.same_person).all()
+    match, _, pairs = chance_of_a_match(plain, [face.group for face in faces], recognizer.same_person)
+    assert (match, pairs) == (0.0, 6)
