@@ -24,7 +24,7 @@ from trainer.dataset import DataError, LabelledFolder
 from trainer.features import FeatureError
 from trainer.frechet import FeatureNetwork, InceptionFeatures, LiteFeatures
 from trainer.generator_evaluation import Chance, Evaluation, Judges, MethodFigures
-from trainer.generator_metrics import Spread, open_face_detector
+from trainer.generator_metrics import KeypointFigures, Spread, open_face_detector
 from trainer.methods import EvaluationFace, all_methods, choose_faces, generate
 from trainer.painter import Painter, open_painter
 from trainer.recognition import RECOGNIZERS, Recognizer, RecognizerError, open_recognizer
@@ -220,7 +220,7 @@ def print_report(report: Report, console: Console) -> None:
             row.view,
             _percent(row.detected),
             *(f"{row.frechet[name]:.2f}" for name in names),
-            *(_percent(row.keypoints[group].median_error) for group in groups),
+            *(describe_error(row.keypoints[group]) for group in groups),
             _percent(row.re_identified),
             _number(row.embedding_distance),
             _number(row.seam),
@@ -252,6 +252,11 @@ def _remarks(report: Report) -> list[str]:
 
 def _percent(share: float | None, digits: int = 1) -> str:
     return NOT_MEASURED if share is None else f"{100 * share:.{digits}f} %"
+
+
+def describe_error(figures: KeypointFigures) -> str:
+    """What was asked for and never found has been measured: it is no gap in the report."""
+    return "none found" if figures.found == 0 else _percent(figures.median_error)
 
 
 def _number(value: float | None) -> str:

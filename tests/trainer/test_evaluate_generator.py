@@ -21,6 +21,7 @@ from trainer import recognition
 from trainer.cli import build_parser
 from trainer.config import AugmentSettings, DataSettings
 from trainer.dataset import DataError, LabelledFolder
+from trainer.evaluate_generator import describe_error
 from trainer.generator_evaluation import Evaluation, Judges, MethodFigures
 from trainer.generator_metrics import edge_step, keypoint_figures, open_face_detector
 from trainer.methods import (
@@ -150,6 +151,15 @@ def test_errors_count_only_what_was_requested_and_found() -> None:
     assert figures["eyes and nose"].median_error == pytest.approx(0.15)
     assert (figures["eyes and nose"].found, figures["eyes and nose"].requested) == (pytest.approx(2 / 3), 3)
     assert (figures["ears"].median_error, figures["ears"].found, figures["ears"].requested) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("errors", "cell"), [((np.nan, np.nan), "not measured"), ((np.inf, np.nan), "none found"), ((0.1, np.inf), "10.0 %")]
+)
+def test_keypoints_that_are_never_found_are_told_from_those_never_asked_for(errors: tuple[float, float], cell: str) -> None:
+    table = np.full((1, 7), np.nan, np.float32)
+    table[0, 5:] = errors
+    assert describe_error(keypoint_figures(table)["shoulders"]) == cell
 
 
 def test_the_step_at_an_edge_is_in_levels() -> None:
