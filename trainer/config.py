@@ -135,6 +135,13 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     """Weight of the demand that two noises give two faces; half of the generator's batch then repeats the other half."""
     diversity_target: NotNegative = 0.1
     """Mean distance of the hidden pixels (-1 to 1) that two noises should give; more is not rewarded."""
+    diversity_features: NotNegative = 0.0
+    """Weight of the demand that the frozen network's features of those two faces differ: in who is seen, not in light or colour."""
+    diversity_features_target: NotNegative = 0.5
+    """Distance of the features that two noises should give, relative to their size; more is not rewarded."""
+    nearest: bool = False
+    """Of two noises for one picture only the face nearer to the original is tied to it (`perceptual`, `reconstruction`), so that
+    the other is free to be another person."""
     adaptive_target: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] | None = None
     """Both discriminators see varied pictures, the more of them the further the mean sign of the scores of real pictures is above
     this (0.6 in the publication), so that a small data set is not learned by heart; null varies nothing."""
@@ -144,11 +151,18 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.adaptive_target is not None and self.kind != "non-saturating":
             raise ValueError("loss.adaptive_target needs loss.kind non-saturating: the sign of other scores means nothing")
+        if self.nearest and not self.pairs_noises:
+            raise ValueError("loss.nearest needs two noises for each picture: loss.diversity or loss.diversity_features above 0")
 
     @property
     def looks_at_features(self) -> bool:
         """Whether the frozen network is needed."""
-        return self.features > 0 or self.perceptual > 0
+        return self.features > 0 or self.perceptual > 0 or self.diversity_features > 0
+
+    @property
+    def pairs_noises(self) -> bool:
+        """Whether half of the generator's batch repeats the other half with other noise."""
+        return self.diversity > 0 or self.diversity_features > 0
 
 
 class OptimizerSettings(Settings, frozen=True, kw_only=True):
@@ -166,8 +180,7 @@ class OptimizerSettings(Settings, frozen=True, kw_only=True):
     """While a run is young, it forgets half in this part of the images seen so far, so that it follows the first steps; null as
     in the paper."""
     accumulate: Count = 1
-    """A batch is computed in so many parts, which need as many times less memory; the step is that of the whole batch (only
-    `loss.perceptual` is relative to each part)."""
+    """A batch is computed in so many parts, which need as many times less memory; the step is that of the whole batch."""
 
 
 class RunSettings(Settings, frozen=True, kw_only=True):
@@ -214,9 +227,9 @@ class TrainSettings(Settings, frozen=True, kw_only=True):
         self.network.generator(top)
         self.network.discriminator(top)
         for number, phase in enumerate(self.phases):
-            parts = self.optimizer.accumulate * (2 if self.loss.diversity > 0 and self.optimizer.accumulate > 1 else 1)
+            parts = self.optimizer.accumulate * (2 if self.loss.pairs_noises and self.optimizer.accumulate > 1 else 1)
             if phase.batch % parts:
-                pairs = " of pairs, as loss.diversity needs them" if parts > self.optimizer.accumulate else ""
+                pairs = " of pairs, as two noises for each picture need them" if parts > self.optimizer.accumulate else ""
                 raise ValueError(
                     f"phases[{number}].batch: {phase.batch} cannot be computed in {self.optimizer.accumulate} parts{pairs} "
                     "(optimizer.accumulate)"

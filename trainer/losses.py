@@ -217,9 +217,10 @@ def generator_loss(
 
     variation: of what the discriminators and the frozen network see; the other terms compare the pictures as they are.
     """
-    if settings.diversity > 0:
+    if settings.pairs_noises:
         task = task.repeated_half()
         noise = noise[: len(task.real)]
+    half = len(task.real) // 2
     fake = task.generate(generator, noise)
     shown = task.varied(variation)
     fake_shown = fake if variation is None else variation.pictures(fake)
@@ -227,6 +228,7 @@ def generator_loss(
     parts: dict[str, Tensor] = {}
     loss = -task.summed(scores) if settings.kind == "wasserstein" else functional.softplus(-scores).mean()
     parts["adversarial"] = loss.detach()
+    likeness = torch.zeros(len(fake), device=fake.device)
     if features is not None:
         seen = features.look_at(fake_shown)
         if settings.features > 0:
@@ -238,14 +240,20 @@ def generator_loss(
             with torch.no_grad():
                 wanted = features.look_at(shown.real)
             difference = feature_distance(seen, wanted, shown.hidden)
-            parts["perceptual"] = difference.detach()
-            loss = loss + settings.perceptual * difference
+            parts["perceptual"] = difference.detach().mean()
+            likeness = likeness + settings.perceptual * difference
+        if settings.diversity_features > 0:
+            plain = seen if variation is None else features.look_at(fake)
+            pairs = feature_distance([scale[:half] for scale in plain], [scale[half:] for scale in plain], task.hidden[:half])
+            parts["spread_features"] = pairs.detach().mean()
+            short = functional.relu(settings.diversity_features_target - pairs)
+            loss = loss + settings.diversity_features * short.mean()
     if settings.reconstruction > 0:
-        distance = hidden_distance(fake, task.real, task.hidden, settings.reconstruction_pixels).mean()
-        parts["reconstruction"] = distance.detach()
-        loss = loss + settings.reconstruction * distance
+        distance = hidden_distance(fake, task.real, task.hidden, settings.reconstruction_pixels)
+        parts["reconstruction"] = distance.detach().mean()
+        likeness = likeness + settings.reconstruction * distance
+    loss = loss + (torch.minimum(likeness[:half], likeness[half:]) if settings.nearest else likeness).mean()
     if settings.diversity > 0:
-        half = len(fake) // 2
         spread = hidden_distance(fake[:half], fake[half:], task.hidden[:half], fake.shape[-1])
         parts["spread"] = spread.detach().mean()
         loss = loss + settings.diversity * functional.relu(settings.diversity_target - spread).mean()
@@ -263,16 +271,19 @@ def hidden_distance(first: Tensor, second: Tensor, hidden: Tensor, pixels: int) 
 
 
 def feature_distance(seen: Sequence[Tensor], wanted: Sequence[Tensor], hidden: Tensor) -> Tensor:
-    """Mean absolute difference of features inside the hidden area, relative to their mean size there, mean over the scales.
+    """Mean absolute difference of features inside the hidden area, (B,), mean over the scales.
+
+    The differences are relative to the mean size of the second pictures' features, through which no gradient flows.
 
     seen, wanted: (B, C, h, w) for each scale. hidden: (B, 1, R, R), 1 where the face is.
     """
     distances = []
     for one, other in zip(seen, wanted, strict=True):
         where = functional.interpolate(hidden, one.shape[-2:], mode="area")
-        difference = (_full_precision(one - other).abs() * where).sum()
-        distances.append(difference / (_full_precision(other).abs() * where).sum().clamp_min(1e-6))
-    return torch.stack(distances).mean()
+        difference = (_full_precision(one - other).abs() * where).sum((1, 2, 3))
+        size = (_full_precision(other).detach().abs() * where).sum((1, 2, 3))
+        distances.append(difference / size.clamp_min(1e-6))
+    return torch.stack(distances).mean(0)
 
 
 def _full_precision(values: Tensor) -> Tensor:

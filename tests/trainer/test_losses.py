@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from models.generator import Generator, GeneratorArchitecture
 from trainer import losses
 from trainer.config import LossSettings, OptimizerSettings
 from trainer.dataset import Batch
+from trainer.features import EfficientNetLite0, FeatureDiscriminator
 from trainer.losses import Task
 from trainer.networks import adam
 
@@ -164,6 +166,51 @@ def test_two_noises_that_give_one_face_are_punished(parts: tuple[Generator, Disc
     loss, values = losses.generator_loss(settings, generator, discriminator, task, same)
     assert float(values["spread"]) == 0.0
     assert float(loss.detach() - values["adversarial"]) == pytest.approx(1.5)
+
+
+def test_only_the_nearer_of_two_faces_is_tied_to_the_original(
+    parts: tuple[Generator, Discriminator, Task, Tensor, Tensor],
+) -> None:
+    generator, discriminator, task, noise, _ = parts
+    settings = LossSettings(
+        kind="non-saturating", reconstruction=5.0, reconstruction_pixels=16, diversity=1e-12, diversity_target=0.0
+    )
+    pair = task.repeated_half()
+    with torch.no_grad():
+        fake = pair.generate(generator, noise[:2])
+    distances = losses.hidden_distance(fake, pair.real, pair.hidden, 16).reshape(2, -1)
+    tied = {}
+    for nearest in (False, True):
+        changed = msgspec.structs.replace(settings, nearest=nearest)
+        loss, values = losses.generator_loss(changed, generator, discriminator, task, noise)
+        tied[nearest] = float(loss.detach() - values["adversarial"])
+    assert tied[True] == pytest.approx(5 * float(distances.min(0).values.mean()), rel=1e-5)
+    assert tied[False] == pytest.approx(5 * float(distances.mean()), rel=1e-5)
+    assert tied[True] < tied[False]
+
+
+def test_feature_distance_is_relative_and_looks_only_where_the_face_is() -> None:
+    hidden = torch.zeros(2, 1, 8, 8)
+    hidden[:, :, :, :4] = 1
+    wanted = [torch.full((2, 5, 8, 8), 2.0), torch.full((2, 3, 4, 4), -4.0)]
+    seen = [wanted[0].clone(), wanted[1].clone()]
+    seen[0][:, :, :, 4:] = 9.0
+    seen[0][1, :, :, :4] += 1.0
+    seen[1][1, :, :, :2] *= 2.0
+    assert losses.feature_distance(seen, wanted, hidden).tolist() == pytest.approx([0.0, (0.5 + 1.0) / 2])
+
+
+def test_two_faces_that_look_the_same_to_the_frozen_network_are_punished(
+    parts: tuple[Generator, Discriminator, Task, Tensor, Tensor],
+) -> None:
+    generator, discriminator, task, noise, _ = parts
+    features = FeatureDiscriminator(EfficientNetLite0().double().eval(), keypoints=7, pixels=32).double()
+    settings = LossSettings(kind="non-saturating", diversity_features=3.0, diversity_features_target=0.5)
+    loss, values = losses.generator_loss(settings, generator, discriminator, task, noise[:1].expand_as(noise), features)
+    assert float(values["spread_features"]) == 0.0
+    assert float(loss.detach() - values["adversarial"]) == pytest.approx(1.5)
+    _, values = losses.generator_loss(settings, generator, discriminator, task, noise, features)
+    assert float(values["spread_features"]) > 0.0
 
 
 def make_batch(resolution: int) -> Batch:

@@ -119,6 +119,7 @@ def test_a_checkpoint_from_before_an_option_can_be_gone_on_from_with_it(
     [
         ("optimizer", {"accumulate": 3}, r"phases\[0\]\.batch: 8 cannot be computed in 3 parts"),
         ("loss", {"kind": "wasserstein", "adaptive_target": 0.6}, r"loss\.adaptive_target needs loss\.kind non-saturating"),
+        ("loss", {"nearest": True, "diversity": 0.0}, r"loss\.nearest needs two noises for each picture"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
@@ -131,6 +132,8 @@ def test_options_that_do_not_fit_are_refused(
 def test_parts_of_pairs_are_needed_where_a_half_repeats_the_other(small_settings: TrainSettings) -> None:
     with pytest.raises(ValueError, match=r"phases\[1\]\.batch: 4 cannot be computed in 4 parts of pairs"):
         changed(changed(small_settings, "loss", diversity=1.0), "optimizer", accumulate=4)
+    with pytest.raises(ValueError, match="parts of pairs"):
+        changed(changed(small_settings, "loss", diversity=0.0, diversity_features=1.0), "optimizer", accumulate=4)
 
 
 def save_first(path: Path, settings: TrainSettings, resolution: int, terms: str = "of nobody") -> Generator:
