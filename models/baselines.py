@@ -26,16 +26,21 @@ def filled(height: int, width: int, color: Sequence[int], dtype: DTypeLike) -> N
 
 
 def pixelate(region: Pixels, face_size: tuple[float, float], cells: int) -> Pixels:
-    """The region shrunk to `cells` samples for each face width and height, and enlarged again, both bilinearly.
-
-    For a region that is the face's own box these are cells x cells samples, exactly the published baseline; a larger region has
-    as many more as it is larger. Fewer where a cell would be less than SMALLEST_CELL_PX wide or high, since then the face would
-    come back as it was. The region must be at least SMALLEST_CELL_PX wide and high.
-    """
+    """The region shrunk to the samples that `cells_of` gives, and enlarged again, both bilinearly."""
     height, width = region.shape[:2]
-    across = _cell_count(cells * width / face_size[0], width)
-    down = _cell_count(cells * height / face_size[1], height)
-    return cast("Pixels", cv2.resize(cv2.resize(region, (across, down)), (width, height)))
+    few = cv2.resize(region, cells_of((width, height), face_size, cells))
+    return cast("Pixels", cv2.resize(few, (width, height)))
+
+
+def cells_of(size: tuple[int, int], face_size: tuple[float, float], cells: int) -> tuple[int, int]:
+    """Samples across and down a region of this size, for `cells` across and down the face.
+
+    For a region that is the face's own box these are cells x cells, exactly the published baseline; a larger region has as many
+    more as it is larger. Fewer where a cell would be less than SMALLEST_CELL_PX wide or high, since then the face would come back
+    as it was. The region must be at least SMALLEST_CELL_PX wide and high.
+    """
+    across, down = (_cell_count(cells * side / face_side, side) for side, face_side in zip(size, face_size, strict=True))
+    return across, down
 
 
 def blur(region: Pixels) -> Pixels:

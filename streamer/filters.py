@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from models import baselines
-from models.detectors import Size
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
-from streamer.masks import FaceMask
+from streamer.masks import FaceMask, region_size
 from streamer.pictures import RawPicture, RgbPixels
 
 PLAIN_LEVEL = 0.2
@@ -35,7 +34,7 @@ class Filter(Protocol):
     """Makes the fills for the faces of one picture."""
 
     def fills(self, picture: RawPicture, faces: Sequence[FaceMask]) -> list[RgbPixels]:
-        """One fill for each face, of the size of its region and of `picture.dtype`.
+        """One fill for each face, of `picture.dtype` and of the size of its region, or smaller: then it is stretched bilinearly.
 
         `faces` are asked for together so that a network can run them as one batch. Where it raises, it is asked again for each face
         alone, and a face whose fill cannot be had is covered plain.
@@ -60,14 +59,14 @@ def plain(picture: RawPicture, face: FaceMask) -> RgbPixels:
 
 def solid(picture: RawPicture, face: FaceMask, color: tuple[float, float, float]) -> RgbPixels:
     """One colour: R G B as parts of the picture's white."""
-    return _full(picture, face, [round(picture.white * part) for part in color])
+    return np.array([[[round(picture.white * part) for part in color]]], picture.dtype)
 
 
 def pixelate(picture: RawPicture, face: FaceMask, cells: int) -> RgbPixels:
     """`cells` samples for each face width and height; see models/baselines.py for what happens to small faces."""
     if _is_too_small(face):
         return plain(picture, face)
-    return baselines.pixelate(picture.rgb(face.region), face.face_size, cells)
+    return picture.rgb(face.region, baselines.cells_of(region_size(face), face.face_size, cells))
 
 
 def blur(picture: RawPicture, face: FaceMask) -> RgbPixels:
@@ -89,7 +88,7 @@ def image(picture: RawPicture, face: FaceMask, rgb: NDArray[np.float32]) -> RgbP
     height, width = rgb.shape[:2]
     x1, x2 = _visible_part(face.region[0], face.region[2], face.extent[0], face.extent[2], width)
     y1, y2 = _visible_part(face.region[1], face.region[3], face.extent[1], face.extent[3], height)
-    size = _size(face)
+    size = region_size(face)
     is_shrunk = size[0] <= x2 - x1 and size[1] <= y2 - y1
     stretched = cv2.resize(rgb[y1:y2, x1:x2], size, interpolation=cv2.INTER_AREA if is_shrunk else cv2.INTER_LINEAR)
     return (stretched * picture.white + 0.5).astype(picture.dtype)
@@ -149,18 +148,8 @@ def needs_keypoints(settings: FilterSettings) -> bool:
     return settings.name in NEEDS_KEYPOINTS
 
 
-def _size(face: FaceMask) -> Size:
-    x1, y1, x2, y2 = face.region
-    return x2 - x1, y2 - y1
-
-
 def _is_too_small(face: FaceMask) -> bool:
-    return min(_size(face)) < baselines.SMALLEST_CELL_PX
-
-
-def _full(picture: RawPicture, face: FaceMask, color: Sequence[int]) -> RgbPixels:
-    width, height = _size(face)
-    return baselines.filled(height, width, color, picture.dtype)
+    return min(region_size(face)) < baselines.SMALLEST_CELL_PX
 
 
 def _visible_part(start: int, stop: int, extent_start: int, extent_stop: int, pixels: int) -> tuple[int, int]:

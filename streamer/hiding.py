@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from models.detectors import Size
 from models.faces import Boxes
 from streamer.config import FilterSettings
 from streamer.filters import PLAIN_LEVEL, Filter, open_filter, plain
-from streamer.masks import Alpha, FaceMask, chroma_alpha, face_mask
+from streamer.masks import Alpha, FaceMask, chroma_alpha, face_mask, region_size
 from streamer.pictures import (
     PIXEL_FORMATS,
     PictureLayout,
@@ -36,6 +36,9 @@ from streamer.pictures import (
 )
 
 Photo = NDArray[np.unsignedinteger]  # (height, width), (height, width, 3) R G B, or (height, width, 4) R G B alpha; uint8 or uint16
+
+
+_Form = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
 
 
 class Hider:
@@ -59,7 +62,7 @@ class Hider:
             for safe, raw in zip(safe_planes, raw_planes, strict=True):
                 np.copyto(safe, raw)
             for mask, fill in fills:
-                self._paste(mask, rgb_to_region(fill, self._layout), safe_planes)
+                self._paste(mask, rgb_to_region(fill, self._layout, region_size(mask)), safe_planes)
         except BaseException:
             self.cover_whole(safe_planes)
             raise
@@ -97,6 +100,8 @@ class PhotoHider:
         safe = image.copy()
         for mask, fill in fills:
             x1, y1, x2, y2 = mask.region
+            if fill.shape[:2] != mask.alpha.shape:
+                fill = cast("RgbPixels", cv2.resize(fill, region_size(mask)))
             if image.ndim == 2:
                 _blend(safe[y1:y2, x1:x2], cast("Plane", cv2.cvtColor(fill, cv2.COLOR_RGB2GRAY)), mask.alpha)
             else:
@@ -144,8 +149,15 @@ class _FaceFills:
 def _check(fills: Sequence[RgbPixels], masks: Sequence[FaceMask], picture: RawPicture) -> None:
     got = [(fill.shape, fill.dtype) for fill in fills]
     wanted = [((*mask.alpha.shape, 3), np.dtype(picture.dtype)) for mask in masks]
-    if got != wanted:
+    if len(got) != len(wanted) or not all(map(_fits, got, wanted)):
         raise ValueError(f"filter gave fills of {got} for {wanted}")
+
+
+def _fits(got: _Form, wanted: _Form) -> bool:
+    """Of the right type, and of the size of the region or smaller."""
+    (shape, dtype), (full, wanted_dtype) = got, wanted
+    sizes = zip(shape[:2], full[:2], strict=False)
+    return dtype == wanted_dtype and len(shape) == 3 and shape[2] == 3 and all(1 <= side <= most for side, most in sizes)
 
 
 def _blend(target: NDArray[np.unsignedinteger], fill: NDArray[np.unsignedinteger], alpha: Alpha) -> None:

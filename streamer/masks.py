@@ -68,6 +68,12 @@ def face_mask(
     return FaceMask(box=(x1, y1, x2, y2), face_size=face_size, region=region, extent=extent, alpha=alpha)
 
 
+def region_size(face: FaceMask) -> Size:
+    """Width and height of the pixels that may change."""
+    x1, y1, x2, y2 = face.region
+    return x2 - x1, y2 - y1
+
+
 def chroma_alpha(alpha: Alpha, steps: tuple[int, int]) -> Alpha:
     """The weights of the chroma samples: each has the greatest weight of its pixels, so that no masked one keeps its colour."""
     x_step, y_step = steps

@@ -115,8 +115,8 @@ class RawPicture(Protocol):
         """The value that a white sheet of paper has in `rgb`: the greatest, but less in HDR, where only lamps reach that."""
         ...
 
-    def rgb(self, region: Region) -> RgbPixels:
-        """A part as RGB, to be read only."""
+    def rgb(self, region: Region, size: Size | None = None) -> RgbPixels:
+        """A part as RGB, to be read only; size: width and height to which it is brought bilinearly."""
         ...
 
 
@@ -139,8 +139,8 @@ class YuvPicture:
     def white(self) -> int:
         return round(np.iinfo(self.layout.dtype).max * diffuse_white(self.layout.color))
 
-    def rgb(self, region: Region) -> RgbPixels:
-        return region_to_rgb(self.planes, self.layout, region)
+    def rgb(self, region: Region, size: Size | None = None) -> RgbPixels:
+        return region_to_rgb(self.planes, self.layout, region, size)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,9 +161,11 @@ class RgbPicture:
     def white(self) -> int:
         return int(np.iinfo(self.dtype).max)
 
-    def rgb(self, region: Region) -> RgbPixels:
+    def rgb(self, region: Region, size: Size | None = None) -> RgbPixels:
         x1, y1, x2, y2 = region
         part = self.image[y1:y2, x1:x2]
+        if size is not None:
+            part = cast("Plane", cv2.resize(part, size))
         return np.repeat(part[:, :, np.newaxis], 3, axis=2) if part.ndim == 2 else np.ascontiguousarray(part[:, :, :3])
 
 
@@ -207,28 +209,38 @@ def from_rgb_transform(layout: PictureLayout, rgb_max: float) -> Transform:
     return np.linalg.inv(square)[:3].astype(np.float32)
 
 
-def region_to_rgb(planes: Sequence[Plane], layout: PictureLayout, region: Region) -> RgbPixels:
+def region_to_rgb(planes: Sequence[Plane], layout: PictureLayout, region: Region, size: Size | None = None) -> RgbPixels:
     """A region of a picture as RGB: uint8 from 8 bits, else uint16 scaled to 65535.
 
-    The region is aligned to the chroma samples. Chroma is interpolated as if it lay in the middle of its pixels.
+    The region is aligned to the chroma samples. Chroma is interpolated as if it lay in the middle of its pixels. size: width and
+    height to which the region is brought bilinearly; the planes are, before the colours are mixed.
     """
     x1, y1, x2, y2 = region
+    size = size or (x2 - x1, y2 - y1)
     parts = _parts(planes, layout, region)
-    full = [plane if plane.shape == parts[0].shape else cast("Plane", cv2.resize(plane, (x2 - x1, y2 - y1))) for plane in parts]
+    full = [plane if plane.shape[::-1] == size else cast("Plane", cv2.resize(plane, size)) for plane in parts]
     return _merge_to_rgb(full, layout, np.iinfo(layout.dtype).max)
 
 
-def rgb_to_region(rgb: RgbPixels, layout: PictureLayout) -> tuple[Plane, ...]:
-    """The planes of an aligned region from its RGB as `region_to_rgb` gives it; a chroma sample is the mean of its pixels."""
+def rgb_to_region(rgb: RgbPixels, layout: PictureLayout, size: Size | None = None) -> tuple[Plane, ...]:
+    """The planes of an aligned region from its RGB as `region_to_rgb` gives it; a chroma sample is the mean of its pixels.
+
+    size: width and height of the region, to which the RGB is stretched bilinearly if it has another size; the planes are, after the
+    colours are mixed, which is what makes it cheap.
+    """
     form = PIXEL_FORMATS[layout.pixel_format]
     mixed = cv2.transform(rgb, from_rgb_transform(layout, np.iinfo(layout.dtype).max))
     if form.bits > 8:
         mixed = np.minimum(mixed, (1 << form.bits) - 1)
-    full = cast("Sequence[Plane]", cv2.split(mixed))
-    if not form.has_chroma:
-        return (full[0],)
-    size = (rgb.shape[1] >> form.chroma_x_shift, rgb.shape[0] >> form.chroma_y_shift)
-    return (full[0], *(cast("Plane", cv2.resize(c, size, interpolation=cv2.INTER_AREA)) for c in full[1:]))
+    full = cast("Sequence[Plane]", cv2.split(mixed))[: 3 if form.has_chroma else 1]
+    width, height = size or (rgb.shape[1], rgb.shape[0])
+    sizes = ((width, height), *[(width >> form.chroma_x_shift, height >> form.chroma_y_shift)] * 2)
+    how = cv2.INTER_AREA if (width, height) == (rgb.shape[1], rgb.shape[0]) else cv2.INTER_LINEAR
+    resized = [
+        plane if plane.shape[::-1] == wanted else cast("Plane", cv2.resize(plane, wanted, interpolation=how))
+        for plane, wanted in zip(full, sizes, strict=False)
+    ]
+    return tuple(resized)
 
 
 def color_samples(color: tuple[float, float, float], layout: PictureLayout) -> tuple[int, ...]:

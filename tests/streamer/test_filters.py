@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
 from streamer.filters import FILTERS, open_filter, read_image
-from streamer.masks import FaceMask, face_mask
+from streamer.masks import FaceMask, face_mask, region_size
 from streamer.pictures import RgbPicture
 
 Pixels = NDArray[np.unsignedinteger]
@@ -36,7 +36,8 @@ def box_mask(x: int, y: int, width: int, height: int) -> FaceMask:
 
 
 def fill(image: Pixels, mask: FaceMask, /, **changes: Any) -> Pixels:
-    return open_filter(FilterSettings(**changes)).fills(RgbPicture(image=image), [mask])[0]
+    few = open_filter(FilterSettings(**changes)).fills(RgbPicture(image=image), [mask])[0]
+    return cast("Pixels", cv2.resize(few, region_size(mask)))
 
 
 @st.composite

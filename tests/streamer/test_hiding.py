@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from streamer.config import FilterSettings
 from streamer.errors import UsageError
 from streamer.filters import FILTERS
 from streamer.hiding import Hider, PhotoHider
-from streamer.masks import FaceMask, face_mask
+from streamer.masks import FaceMask, face_mask, region_size
 from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane, RawPicture, RgbPixels, region_to_rgb
 
 FACE = next((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))
@@ -151,10 +151,11 @@ def test_inside_a_mask_lies_the_fill_of_the_filter(pixel_format: str, name: str)
         dtype = layout.dtype
         white = int(np.iinfo(layout.dtype).max)
 
-        def rgb(self, region: tuple[int, int, int, int]) -> RgbPixels:
-            return region_to_rgb(raw, layout, region)
+        def rgb(self, region: tuple[int, int, int, int], size: tuple[int, int] | None = None) -> RgbPixels:
+            rgb = region_to_rgb(raw, layout, region)
+            return rgb if size is None else cast("RgbPixels", cv2.resize(rgb, size))
 
-    expected = FILTERS[name](setting).fills(Picture(), [mask])[0].astype(float)
+    expected = cv2.resize(FILTERS[name](setting).fills(Picture(), [mask])[0], region_size(mask)).astype(float)
     got = region_to_rgb(hidden(layout, raw, boxes, setting), layout, mask.region).astype(float)
     if not PIXEL_FORMATS[pixel_format].has_chroma:
         expected = expected @ [[0.2126], [0.7152], [0.0722]]
@@ -218,7 +219,8 @@ BAD_FILLS: list[Fills] = [
     raising,
     lambda picture, faces: [],
     lambda picture, faces: [None for _ in faces],
-    lambda picture, faces: [picture.rgb(face.region)[:-1] for face in faces],
+    lambda picture, faces: [np.pad(picture.rgb(face.region), ((0, 1), (0, 0), (0, 0))) for face in faces],
+    lambda picture, faces: [picture.rgb(face.region)[:0] for face in faces],
     lambda picture, faces: [picture.rgb(face.region).astype(np.float32) * np.nan for face in faces],
     lambda picture, faces: [picture.rgb(face.region)[:, :, 0] for face in faces],
 ]

@@ -176,3 +176,27 @@ def test_a_photo_shows_three_channels(channels: int | None) -> None:
     assert part.shape == (4, 5, 3)
     expected = image[1:5, 2:7, None].repeat(3, 2) if channels is None else image[1:5, 2:7, :3]
     np.testing.assert_array_equal(part, expected)
+
+
+@pytest.mark.parametrize("pixel_format", PIXEL_FORMATS)
+def test_a_part_shrunk_on_the_way_is_the_shrunk_part(pixel_format: str) -> None:
+    form = layout(pixel_format, matrix=1, range=2)
+    few = np.random.default_rng(3).integers(60, 190, (3, 4)).astype(np.float32)
+    deep = 1 << (PIXEL_FORMATS[pixel_format].bits - 8)
+    planes = tuple((cv2.resize(few, shape[::-1]) * deep).astype(form.dtype) for shape in form.plane_shapes)
+    region = (8, 4, 56, 44)
+    shrunk = region_to_rgb(planes, form, region, (9, 7)).astype(float)
+    assert np.abs(shrunk - cv2.resize(region_to_rgb(planes, form, region), (9, 7))).mean() <= 0.01 * np.iinfo(form.dtype).max
+
+
+@pytest.mark.parametrize("pixel_format", PIXEL_FORMATS)
+def test_a_small_fill_is_stretched_over_the_region(pixel_format: str) -> None:
+    form = layout(pixel_format, matrix=1, range=2)
+    rgb = np.random.default_rng(3).integers(60, 190, (5, 4, 3)).astype(form.dtype) * (np.iinfo(form.dtype).max // 255)
+    stretched = rgb_to_region(rgb, form, (32, 24))
+    assert [plane.shape for plane in stretched] == [
+        (24 * rows // form.height, 32 * columns // form.width) for rows, columns in form.plane_shapes
+    ]
+    whole = rgb_to_region(cv2.resize(rgb, (32, 24), interpolation=cv2.INTER_LINEAR), form)
+    for got, wanted in zip(stretched, whole, strict=True):
+        assert np.abs(got.astype(float) - wanted).mean() <= 0.01 * (1 << PIXEL_FORMATS[pixel_format].bits)
