@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from streamer.batch import BatchPlan, Failure, PlannedImage, PlannedVideo
 from streamer.config import AnonymizeSettings
 from streamer.errors import ExitCode, InternalError, Interrupted, OutputError, UsageError, VeilError
 from streamer.filters import open_filter
+from streamer.forkserver import ForkServer
 from streamer.image_job import ImageJob, run_image_jobs
 from streamer.job import JobResult, StopRequest, VideoJob, run_video_job
 from streamer.messages import FrameReport, ImageDone
@@ -64,10 +66,16 @@ def check_settings(settings: AnonymizeSettings) -> None:
 
 
 def anonymize(
-    plan: BatchPlan, settings: AnonymizeSettings, *, view: ProgressView, stop: StopRequest, log_level: str = "WARNING"
+    plan: BatchPlan,
+    settings: AnonymizeSettings,
+    *,
+    view: ProgressView,
+    stop: StopRequest,
+    fork_server: ForkServer,
+    log_level: str = "WARNING",
 ) -> Outcome:
     """Do all that is planned; a file that fails does not stop the others. `stop` ends the batch with the file at work undone."""
-    run = _BatchRun(plan, settings, view, stop, log_level)
+    run = _BatchRun(plan, settings, view, stop, fork_server, log_level)
     try:
         run.images()
         for video in plan.videos:
@@ -80,8 +88,17 @@ def anonymize(
 class _BatchRun:
     """What every file of a batch shares."""
 
-    def __init__(self, plan: BatchPlan, settings: AnonymizeSettings, view: ProgressView, stop: StopRequest, log_level: str) -> None:
-        self._plan, self._settings, self._view, self._stop, self._log_level = plan, settings, view, stop, log_level
+    def __init__(
+        self,
+        plan: BatchPlan,
+        settings: AnonymizeSettings,
+        view: ProgressView,
+        stop: StopRequest,
+        fork_server: ForkServer,
+        log_level: str,
+    ) -> None:
+        self._plan, self._settings, self._view = plan, settings, view
+        self._stop, self._fork_server, self._log_level = stop, fork_server, log_level
         self.outcome = Outcome(failures=list(plan.failures), is_any_done_before=bool(plan.skipped))
 
     def video(self, video: PlannedVideo) -> None:
@@ -109,16 +126,21 @@ class _BatchRun:
         _make_folder(video.output.parent)
         job = VideoJob(source=video.source, output=video.output, plan=video.plan)
         if not self._settings.report:
-            return run_video_job(job, self._settings, on_frame=self._view.frame, stop=self._stop, log_level=self._log_level)
+            return self._run(job, self._view.frame)
         with contextlib.closing(ReportWriter(video.output, self._settings)) as report:
 
             def on_frame(frame: FrameReport) -> None:
                 self._view.frame(frame)
                 report.frame(frame)
 
-            result = run_video_job(job, self._settings, on_frame=on_frame, stop=self._stop, log_level=self._log_level)
+            result = self._run(job, on_frame)
             report.finish(source=video.source, output=video.output, facts=_facts_of_video(video, result))
         return result
+
+    def _run(self, job: VideoJob, on_frame: Callable[[FrameReport], None]) -> JobResult:
+        return run_video_job(
+            job, self._settings, on_frame=on_frame, stop=self._stop, fork_server=self._fork_server, log_level=self._log_level
+        )
 
     def images(self) -> None:
         """All photos, several at a time. Raises Interrupted; every other end is in the outcome."""
@@ -135,7 +157,14 @@ class _BatchRun:
 
         jobs = [ImageJob(source=image.source, output=image.output) for image in open_images.values()]
         try:
-            run_image_jobs(jobs, self._settings, on_done=on_done, stop=self._stop, log_level=self._log_level)
+            run_image_jobs(
+                jobs,
+                self._settings,
+                on_done=on_done,
+                stop=self._stop,
+                fork_server=self._fork_server,
+                log_level=self._log_level,
+            )
         except Interrupted:
             raise
         except VeilError as error:

@@ -13,6 +13,7 @@ from streamer.channel import encode
 from streamer.config import AnonymizeSettings
 from streamer.dispatch import CreditDispatcher
 from streamer.errors import InternalError, Interrupted, OutputError, VeilError
+from streamer.forkserver import ForkServer
 from streamer.messages import ImageDone, ImageSetup, ImageTask, Message, Ready
 from streamer.pipeline import IMAGE_PIPELINE, ProcessRow
 from streamer.supervisor import Child, Died, Received, StopRequest, Supervisor
@@ -37,6 +38,7 @@ def run_image_jobs(
     *,
     on_done: Callable[[ImageDone], None],
     stop: StopRequest,
+    fork_server: ForkServer,
     table: Sequence[ProcessRow] = IMAGE_PIPELINE,
     log_level: str = "WARNING",
 ) -> None:
@@ -47,7 +49,7 @@ def run_image_jobs(
     """
     if not jobs:
         return
-    with Supervisor(rings={}, stop=stop, log_level=log_level) as supervisor:
+    with Supervisor(rings={}, stop=stop, fork_server=fork_server, log_level=log_level) as supervisor:
         run = _ImageRun(jobs, settings, table, supervisor, on_done)
         try:
             run.start()

@@ -24,6 +24,7 @@ from streamer.effort import EffortPlanner
 from streamer.encoders import OutputPlan
 from streamer.errors import InternalError, Interrupted
 from streamer.filters import needs_keypoints
+from streamer.forkserver import ForkServer
 from streamer.messages import (
     AnonymizedFrame,
     AnonymizerSetup,
@@ -93,6 +94,7 @@ def run_video_job(
     *,
     on_frame: Callable[[FrameReport], None],
     stop: StopRequest,
+    fork_server: ForkServer,
     table: Sequence[ProcessRow] = VIDEO_PIPELINE,
     log_level: str = "WARNING",
 ) -> JobResult:
@@ -107,7 +109,7 @@ def run_video_job(
     temporary = TemporaryOutput(job.output)
     rings = {name: RingMemory(name) for name in ("raw", "safe")}
     try:
-        with Supervisor(rings=rings, stop=stop, log_level=log_level) as supervisor:
+        with Supervisor(rings=rings, stop=stop, fork_server=fork_server, log_level=log_level) as supervisor:
             run = _VideoRun(job, settings, temporary.path, table, rings, supervisor, on_frame)
             run.start()
             while not run.is_finished:

@@ -1,18 +1,18 @@
 """The life of a child: one loop around one worker, with its socket, its sign of life and its last words.
 
-Started as `python -m streamer.process` by the supervisor. Nothing about the job stands in the arguments or the environment; the
-first message that arrives sets the worker up.
+Forked by `forkserver.py` for the supervisor. Nothing about the job stands in the arguments or the environment; the first message
+that arrives sets the worker up.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import importlib
 import os
 import resource
 import signal
 
+import msgspec
 from loguru import logger
 
 from streamer.channel import Line
@@ -24,27 +24,47 @@ from streamer.rings import RingHandle
 from streamer.telemetry import configure_logging
 from streamer.workers import Worker
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _GIBIBYTE = 1 << 30
 _IDLE_BEAT_S = 0.25
 _LAST_WORDS_S = 5.0
 
 
-def main() -> int:
+class ChildStart(msgspec.Struct, frozen=True, kw_only=True):
+    """How a child begins; nothing of the job is in it."""
+
+    role: str
+    worker: str
+    """module:class"""
+    name: str
+    endpoint: str
+    """Of the supervisor's socket."""
+    parent: int
+    """Process id of the supervisor."""
+    heartbeat: int
+    """Descriptor of the page of heartbeats."""
+    cell: int
+    """Of that page."""
+    rings: dict[str, int]
+    """Name -> descriptor."""
+    log_level: str = "WARNING"
+
+
+def run(start: ChildStart) -> int:
     """Runs a worker until the supervisor says Stop; returns the exit code."""
-    arguments = _parse_arguments()
-    _die_with_parent(arguments.parent)
+    die_with_parent(start.parent)
     _leave_no_core()
     keep_freed_memory()
-    configure_logging(arguments.name, arguments.log_level)
-    row = row_of(arguments.role)
-    rings = {name: RingHandle(int(descriptor)) for name, _, descriptor in (ring.partition("=") for ring in arguments.ring)}
-    heartbeat = Heartbeat(*map(int, arguments.heartbeat.split(":")))
-    line = Line(arguments.endpoint, arguments.name, (*row.reads, *EVERY_CHILD_READS))
+    show_name(start.role)
+    configure_logging(start.name, start.log_level)
+    row = row_of(start.role)
+    rings = {name: RingHandle(descriptor) for name, descriptor in start.rings.items()}
+    heartbeat = Heartbeat(start.heartbeat, start.cell)
+    line = Line(start.endpoint, start.name, (*row.reads, *EVERY_CHILD_READS))
     line.send(Hello())
     try:
-        module, _, name = arguments.worker.partition(":")
+        module, _, name = start.worker.partition(":")
         worker: Worker = getattr(importlib.import_module(module), name)(rings)
         _serve(worker, line, heartbeat)
     except VeilError as error:
@@ -86,20 +106,7 @@ def _say_last_words(line: Line, error: str, exit_code: ExitCode, *, is_final: bo
     return exit_code
 
 
-def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m streamer.process", description=__doc__)
-    parser.add_argument("--role", required=True)
-    parser.add_argument("--worker", required=True, metavar="MODULE:CLASS")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--endpoint", required=True)
-    parser.add_argument("--parent", required=True, type=int, metavar="PID")
-    parser.add_argument("--heartbeat", required=True, metavar="DESCRIPTOR:CELL")
-    parser.add_argument("--ring", action="append", default=[], metavar="NAME=DESCRIPTOR")
-    parser.add_argument("--log-level", default="WARNING")
-    return parser.parse_args()
-
-
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Be killed when the supervisor ends, however it ends; leave Ctrl-C and the like to the supervisor, who says Stop."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -125,5 +132,6 @@ def _leave_no_core() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def show_name(role: str) -> None:
+    """In lists of processes, where all children of a fork server would look the same."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, f"veil-{role}".encode(), 0, 0, 0)

@@ -10,8 +10,6 @@ import os
 import resource
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,17 +22,17 @@ from loguru import logger
 
 from streamer.channel import Decoder, Hub, encode
 from streamer.errors import ExitCode, InputError, InternalError, OutputError, UsageError, VeilError
+from streamer.forkserver import ForkServer
 from streamer.heartbeat import CELLS, HeartbeatPage
 from streamer.messages import Failed, Hello, Message, Ready, Stop
 from streamer.pipeline import EVERY_CHILD_WRITES, ProcessRow
+from streamer.process import ChildStart
 from streamer.rings import RingMemory
 
 _LOOK_S = 0.25
 """How often heartbeats are looked at."""
 _ASLEEP_S = 2.0
 """Not having looked for so long means that this process was stopped itself, most likely all of them: nobody is to blame."""
-_THREAD_BOUNDS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
-"""Processes are what uses the cores; threads that libraries start beside them would only fight."""
 
 
 class StopRequest:
@@ -62,7 +60,7 @@ class Child:
 
     row: ProcessRow
     name: str
-    popen: subprocess.Popen[bytes]
+    pid: int
     pidfd: int
     cell: int
     decoder: Decoder
@@ -75,9 +73,11 @@ class Child:
     """What was sent to it before it was connected."""
     failure: Failed | None = None
     hung_s: float | None = None
+    exit_code: int | None = None
+    """Once it has ended; the negative number of the signal that ended it."""
 
     def kill(self) -> None:
-        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)  # Popen.kill could reap it, and lose its CPU time
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +102,14 @@ class Died:
 class Supervisor:
     """Children, their sockets, their signs of life; a context manager that leaves no process, socket or directory behind.
 
-    stop: wakes `wait` when it is requested. Start children only from the thread that stays to the end: they die with it.
+    stop: wakes `wait` when it is requested. fork_server: starts the children; it may serve several supervisors, one after another.
+    Start children only from the thread that stays to the end: they die with it.
     """
 
-    def __init__(self, *, rings: Mapping[str, RingMemory], stop: StopRequest, log_level: str = "WARNING") -> None:
+    def __init__(
+        self, *, rings: Mapping[str, RingMemory], stop: StopRequest, fork_server: ForkServer, log_level: str = "WARNING"
+    ) -> None:
+        self._fork_server = fork_server
         self._rings = rings
         self._log_level = log_level
         self._children: dict[bytes, Child] = {}
@@ -135,23 +139,23 @@ class Supervisor:
         name = f"{row.role}-{next(self._serials)}"
         cell = self._cells.popleft()
         self._heartbeats.reset(cell)
-        descriptors = {ring: self._rings[ring].descriptor(access) for ring, access in row.rings.items()}
-        command = [sys.executable, "-P", "-m", "streamer.process", "--role", row.role, "--worker", row.worker, "--name", name]
-        command += ["--endpoint", self._hub.endpoint, "--parent", str(os.getpid()), "--log-level", self._log_level]
-        command += ["--heartbeat", f"{self._heartbeats.descriptor}:{cell}"]
-        command += [part for ring, descriptor in descriptors.items() for part in ("--ring", f"{ring}={descriptor}")]
-        popen = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, **_THREAD_BOUNDS},
-            pass_fds=(self._heartbeats.descriptor, *descriptors.values()),
+        start = ChildStart(
+            role=row.role,
+            worker=row.worker,
+            name=name,
+            endpoint=self._hub.endpoint,
+            parent=os.getpid(),
+            heartbeat=self._heartbeats.descriptor,
+            cell=cell,
+            rings={ring: self._rings[ring].descriptor(access) for ring, access in row.rings.items()},
+            log_level=self._log_level,
         )
+        pid = self._fork_server.fork(start)
         child = Child(
             row=row,
             name=name,
-            popen=popen,
-            pidfd=os.pidfd_open(popen.pid),
+            pid=pid,
+            pidfd=os.pidfd_open(pid),
             cell=cell,
             decoder=Decoder((*row.writes, *EVERY_CHILD_WRITES)),
             started_s=time.monotonic(),
@@ -160,7 +164,7 @@ class Supervisor:
         )
         self._children[name.encode()] = child
         self._poller.register(child.pidfd, zmq.POLLIN)
-        logger.bind(child=name, pid=popen.pid).debug("started")
+        logger.bind(child=name, pid=pid).debug("started")
         return child
 
     def children(self, role: str) -> list[Child]:
@@ -267,14 +271,14 @@ class Supervisor:
 
     def _bury(self, child: Child) -> Died:
         """Reap a child that has ended and forget it."""
-        _, status, usage = os.wait4(child.popen.pid, 0)
-        child.popen.returncode = os.waitstatus_to_exitcode(status)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.exit_code = os.waitstatus_to_exitcode(status)
         self._children_cpu_s[child.row.role] = self._children_cpu_s.get(child.row.role, 0.0) + _cpu_s(usage)
         self._poller.unregister(child.pidfd)
         os.close(child.pidfd)
         self._cells.append(child.cell)
         del self._children[child.name.encode()]
-        logger.bind(child=child.name, exit=child.popen.returncode).debug("ended")
+        logger.bind(child=child.name, exit=child.exit_code).debug("ended")
         is_final = child.failure is not None and child.failure.is_final
         return Died(child=child, error=_explain_death(child), is_final=is_final)
 
@@ -298,7 +302,7 @@ def _explain_death(child: Child) -> VeilError:
     if child.hung_s is not None:
         what = "gave no sign of life for" if child.is_ready else "was not ready after"
         return InternalError(f"the {child.row.role} process {what} {child.hung_s:.0f} s and was stopped")
-    code = child.popen.returncode
-    if code < 0:
+    code = child.exit_code
+    if code is not None and code < 0:
         return InternalError(f"the {child.row.role} process was ended by {signal.Signals(-code).name}")
     return InternalError(f"the {child.row.role} process ended unexpectedly with exit code {code}")

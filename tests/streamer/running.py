@@ -21,6 +21,7 @@ import pytest
 
 from streamer.config import AnonymizeSettings, DetectorSettings
 from streamer.encoders import plan_output
+from streamer.forkserver import ForkServer
 from streamer.job import JobResult, StopRequest, VideoJob, run_video_job
 from streamer.messages import FrameReport
 from streamer.pipeline import VIDEO_PIPELINE, ProcessRow
@@ -103,15 +104,15 @@ def run(
         on_frame(report)
 
     job = VideoJob(source=source, output=output, plan=plan_output(probe(source), settings.video, (), output))
-    result = run_video_job(job, settings, on_frame=note, stop=stop, table=table, log_level="ERROR")
+    with ForkServer() as fork_server:
+        result = run_video_job(job, settings, on_frame=note, stop=stop, fork_server=fork_server, table=table, log_level="ERROR")
     return Finished(result=result, output=output, reports=reports)
 
 
 def child(role: str) -> psutil.Process:
     """A running process of this role."""
     for process in psutil.Process().children():
-        command = process.cmdline()
-        if "--role" in command and command[command.index("--role") + 1] == role:
+        if process.name() == f"veil-{role}":
             return process
     raise LookupError(role)
 

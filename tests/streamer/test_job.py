@@ -18,6 +18,7 @@ import pytest
 from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings
 from streamer.encoders import plan_output
 from streamer.errors import ExitCode, InputError, Interrupted, OutputError, UsageError
+from streamer.forkserver import ForkServer
 from streamer.image_job import ImageJob, run_image_jobs
 from streamer.job import StopRequest, VideoJob, run_video_job
 from streamer.messages import FrameReport, ImageDone
@@ -128,8 +129,8 @@ def test_an_input_that_disappears_is_an_input_error(clip: Path, tmp_path: Path, 
     plan = plan_output(probe(clip), AnonymizeSettings().video, (), tmp_path / "out.mp4")
     job = VideoJob(source=tmp_path / "gone.mp4", output=tmp_path / "out.mp4", plan=plan)
     stop = StopRequest()
-    with nothing_left_behind(monkeypatch, tmp_path), pytest.raises(InputError, match=r"gone\.mp4"):
-        run_video_job(job, AnonymizeSettings(), on_frame=lambda _: None, stop=stop, table=table_with())
+    with nothing_left_behind(monkeypatch, tmp_path), ForkServer() as server, pytest.raises(InputError, match=r"gone\.mp4"):
+        run_video_job(job, AnonymizeSettings(), on_frame=lambda _: None, stop=stop, fork_server=server, table=table_with())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -186,8 +187,8 @@ def images(tmp_path: Path, *names: str) -> list[ImageJob]:
 def test_images_are_done_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = images(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")
     done: list[ImageDone] = []
-    with nothing_left_behind(monkeypatch, tmp_path / "out"):
-        run_image_jobs(jobs, AnonymizeSettings(), on_done=done.append, stop=StopRequest(), log_level="ERROR")
+    with nothing_left_behind(monkeypatch, tmp_path / "out"), ForkServer() as server:
+        run_image_jobs(jobs, AnonymizeSettings(), fork_server=server, on_done=done.append, stop=StopRequest(), log_level="ERROR")
     assert sorted(one.number for one in done) == [0, 1, 2, 3, 4]
     assert all(one.error is None and len(one.covers) == 1 for one in done)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [job.output.name for job in jobs]
@@ -196,8 +197,16 @@ def test_images_are_done_by_several_processes(tmp_path: Path, monkeypatch: pytes
 def test_an_image_that_kills_its_processes_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = images(tmp_path, "a.jpg", "poison.jpg", "c.jpg")
     done: list[ImageDone] = []
-    with nothing_left_behind(monkeypatch, tmp_path / "out"):
-        run_image_jobs(jobs, AnonymizeSettings(), on_done=done.append, stop=StopRequest(), table=IMAGE_TABLE, log_level="ERROR")
+    with nothing_left_behind(monkeypatch, tmp_path / "out"), ForkServer() as server:
+        run_image_jobs(
+            jobs,
+            AnonymizeSettings(),
+            fork_server=server,
+            on_done=done.append,
+            stop=StopRequest(),
+            table=IMAGE_TABLE,
+            log_level="ERROR",
+        )
     errors = {Path(one.source).name: one.error for one in done}
     assert errors["a.jpg"] is errors["c.jpg"] is None
     assert errors["poison.jpg"] is not None
@@ -211,8 +220,8 @@ def test_images_that_cannot_be_read_or_written_fail_alone(tmp_path: Path, monkey
     jobs[2].output.write_text("somebody else's")
     jobs[3] = replace(jobs[3], output=tmp_path / "none" / "d.jpg")
     done: list[ImageDone] = []
-    with nothing_left_behind(monkeypatch, tmp_path / "out"):
-        run_image_jobs(jobs, AnonymizeSettings(), on_done=done.append, stop=StopRequest(), log_level="ERROR")
+    with nothing_left_behind(monkeypatch, tmp_path / "out"), ForkServer() as server:
+        run_image_jobs(jobs, AnonymizeSettings(), fork_server=server, on_done=done.append, stop=StopRequest(), log_level="ERROR")
     codes = {Path(one.source).name: one.exit_code for one in done}
     assert codes == {"a.jpg": 0, "text.jpg": ExitCode.INPUT, "taken.jpg": ExitCode.OUTPUT, "d.jpg": ExitCode.OUTPUT}
     assert jobs[2].output.read_text() == "somebody else's"
@@ -227,8 +236,8 @@ def test_images_stop_when_asked_and_keep_what_is_done(tmp_path: Path, monkeypatc
         done.append(one)
         stop.request()
 
-    with nothing_left_behind(monkeypatch, tmp_path / "out"), pytest.raises(Interrupted):
-        run_image_jobs(jobs, AnonymizeSettings(), on_done=on_done, stop=stop, log_level="ERROR")
+    with nothing_left_behind(monkeypatch, tmp_path / "out"), ForkServer() as server, pytest.raises(Interrupted):
+        run_image_jobs(jobs, AnonymizeSettings(), fork_server=server, on_done=on_done, stop=stop, log_level="ERROR")
     assert 1 <= len(done) < 12
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(Path(one.output).name for one in done)
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from streamer.channel import Decoder, Hub, encode
 from streamer.config import DetectorSettings
+from streamer.forkserver import ForkServer
 from streamer.heartbeat import HeartbeatPage
 from streamer.messages import DetectorSetup, Failed, Hello, Message, Ready, Stop
 from streamer.pipeline import EVERY_CHILD_WRITES
+from streamer.process import ChildStart
 from tests.streamer.running import REPOSITORY
 
 _DEADLINE_MS = 60_000
@@ -31,17 +33,23 @@ class Conversation:
         self.page = HeartbeatPage()
         self.ring = os.memfd_create("ring")
         os.ftruncate(self.ring, mmap.PAGESIZE)
-        self.children: list[subprocess.Popen[bytes]] = []
+        self.server = ForkServer()
+        self.children: list[psutil.Process] = []
 
-    def start(self, worker: str, *, parent: int | None = None) -> subprocess.Popen[bytes]:
+    def start(self, worker: str, *, parent: int | None = None) -> psutil.Process:
         self.page.reset(3)
-        command = [sys.executable, "-m", "streamer.process", "--role", "detector", "--name", "detector-1"]
-        command += ["--worker", f"tests.streamer.faulty_workers:{worker}", "--endpoint", self.hub.endpoint]
-        command += ["--parent", str(parent or os.getpid()), "--heartbeat", f"{self.page.descriptor}:3"]
-        command += ["--ring", f"raw={self.ring}", "--log-level", "CRITICAL"]
-        child = subprocess.Popen(
-            command, pass_fds=(self.page.descriptor, self.ring), env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        start = ChildStart(
+            role="detector",
+            worker=f"tests.streamer.faulty_workers:{worker}",
+            name="detector-1",
+            endpoint=self.hub.endpoint,
+            parent=parent or os.getpid(),
+            heartbeat=self.page.descriptor,
+            cell=3,
+            rings={"raw": self.ring},
+            log_level="CRITICAL",
         )
+        child = psutil.Process(self.server.fork(start))
         self.children.append(child)
         return child
 
@@ -55,15 +63,18 @@ class Conversation:
 
     def close(self) -> None:
         for child in self.children:
-            child.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
             child.wait()
+        self.server.close()
         self.hub.close()
         self.page.close()
         os.close(self.ring)
 
 
 @pytest.fixture
-def conversation() -> Iterator[Conversation]:
+def conversation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Conversation]:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     one = Conversation()
     yield one
     one.close()

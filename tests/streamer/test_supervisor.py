@@ -17,6 +17,7 @@ import pytest
 
 from streamer.config import DetectorSettings
 from streamer.errors import InternalError, UsageError
+from streamer.forkserver import ForkServer
 from streamer.messages import DetectorSetup, Ready
 from streamer.pipeline import ProcessRow, RestartLimit, row_of
 from streamer.rings import RingMemory
@@ -46,7 +47,11 @@ def stop() -> StopRequest:
 
 @pytest.fixture
 def supervisor(ring: RingMemory, stop: StopRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Supervisor]:
-    with nothing_left_behind(monkeypatch, tmp_path), Supervisor(rings={"raw": ring}, stop=stop, log_level="CRITICAL") as running:
+    with (
+        nothing_left_behind(monkeypatch, tmp_path),
+        ForkServer() as fork_server,
+        Supervisor(rings={"raw": ring}, stop=stop, fork_server=fork_server, log_level="CRITICAL") as running,
+    ):
         yield running
 
 
@@ -69,33 +74,33 @@ def ready(supervisor: Supervisor, worker: str = "IdleWorker", **changes: object)
 def test_a_child_says_when_it_is_ready_and_leaves_when_told(supervisor: Supervisor) -> None:
     child = ready(supervisor)
     supervisor.shut_down(_DEADLINE_S)
-    assert child.popen.returncode == 0
+    assert child.exit_code == 0
     assert supervisor.children("detector") == []
 
 
 def test_nothing_about_the_job_is_in_the_arguments_or_the_environment(supervisor: Supervisor) -> None:
     child = ready(supervisor)
-    process = psutil.Process(child.popen.pid)
+    process = psutil.Process(child.pid)
     assert not [argument for argument in process.cmdline() if "centerface" in argument]
     added = set(process.environ().items()) - set(os.environ.items())
-    assert {value for _, value in added} == {"1"}
+    assert {value for name, value in added if name != "PYTEST_CURRENT_TEST"} == {"1"}
 
 
 def test_libraries_start_no_threads_beside_the_processes(supervisor: Supervisor) -> None:
     child = ready(supervisor)
-    names = {path.read_text().strip() for path in Path(f"/proc/{child.popen.pid}/task").glob("*/comm")}
+    names = {path.read_text().strip() for path in Path(f"/proc/{child.pid}/task").glob("*/comm")}
     assert len([name for name in names if not name.startswith("ZMQ")]) == 1
 
 
 def test_a_child_that_does_not_leave_is_killed(supervisor: Supervisor) -> None:
     child = ready(supervisor, "StubbornWorker")
     supervisor.shut_down(0.5)
-    assert child.popen.returncode == -signal.SIGKILL
+    assert child.exit_code == -signal.SIGKILL
 
 
 def test_a_death_is_told_with_its_cause(supervisor: Supervisor) -> None:
     child = ready(supervisor)
-    os.kill(child.popen.pid, signal.SIGABRT)
+    os.kill(child.pid, signal.SIGABRT)
     died = next_event(supervisor)
     assert isinstance(died, Died)
     assert str(died.error) == "the detector process was ended by SIGABRT"
@@ -104,8 +109,8 @@ def test_a_death_is_told_with_its_cause(supervisor: Supervisor) -> None:
 
 def test_the_cpu_time_of_the_dead_is_counted(supervisor: Supervisor) -> None:
     child = ready(supervisor)
-    spent_s = sum(psutil.Process(child.popen.pid).cpu_times()[:2])
-    os.kill(child.popen.pid, signal.SIGKILL)
+    spent_s = sum(psutil.Process(child.pid).cpu_times()[:2])
+    os.kill(child.pid, signal.SIGKILL)
     next_event(supervisor)
     cpu_s = supervisor.cpu_s()
     assert cpu_s["detector"] >= spent_s
@@ -114,7 +119,7 @@ def test_the_cpu_time_of_the_dead_is_counted(supervisor: Supervisor) -> None:
 
 def test_a_stopped_child_is_killed_when_its_time_is_up(supervisor: Supervisor) -> None:
     child = ready(supervisor, hang_limit_s=1.0)
-    os.kill(child.popen.pid, signal.SIGSTOP)
+    os.kill(child.pid, signal.SIGSTOP)
     died = next_event(supervisor)
     assert isinstance(died, Died)
     assert "gave no sign of life for" in str(died.error)
@@ -131,10 +136,10 @@ def test_an_idle_child_is_not_taken_for_hung(supervisor: Supervisor) -> None:
 
 def test_nobody_is_blamed_for_a_time_in_which_the_supervisor_was_stopped_too(supervisor: Supervisor) -> None:
     child = ready(supervisor, hang_limit_s=1.5)
-    os.kill(child.popen.pid, signal.SIGSTOP)
+    os.kill(child.pid, signal.SIGSTOP)
     silent_since_s = time.monotonic()
     select.select([child.pidfd], [], [], 3.0)  # Ctrl-Z stops the whole group: the supervisor does not look either
-    os.kill(child.popen.pid, signal.SIGCONT)
+    os.kill(child.pid, signal.SIGCONT)
     while time.monotonic() < silent_since_s + 4.0:
         assert not [event for event in supervisor.wait() if isinstance(event, Died)]
     assert child.hung_s is None
@@ -178,7 +183,7 @@ def test_restarts_have_a_limit(supervisor: Supervisor) -> None:
     limited = row(restart_limit=RestartLimit(restarts=2, within_s=60.0))
     for attempt in range(3):
         child = supervisor.start(limited, [SETUP])
-        os.kill(child.popen.pid, signal.SIGKILL)
+        os.kill(child.pid, signal.SIGKILL)
         died = next_event(supervisor)
         assert isinstance(died, Died)
         if attempt < 2:
@@ -192,7 +197,7 @@ def test_deaths_far_apart_do_not_add_up(supervisor: Supervisor) -> None:
     limited = row(restart_limit=RestartLimit(restarts=1, within_s=0.0))
     for _ in range(3):
         child = supervisor.start(limited, [SETUP])
-        os.kill(child.popen.pid, signal.SIGKILL)
+        os.kill(child.pid, signal.SIGKILL)
         died = next_event(supervisor)
         assert isinstance(died, Died)
         supervisor.allow_restart(died)
@@ -211,14 +216,15 @@ def test_a_request_to_stop_wakes_the_supervisor(supervisor: Supervisor, stop: St
 
 _ORPHAN_MAKER = """
 import sys
+from streamer.forkserver import ForkServer
 from streamer.supervisor import StopRequest, Supervisor
 from streamer.rings import RingMemory
 from tests.streamer.test_supervisor import SETUP, row
-with Supervisor(rings={"raw": RingMemory("raw")}, stop=StopRequest()) as supervisor:
+with ForkServer() as server, Supervisor(rings={"raw": RingMemory("raw")}, stop=StopRequest(), fork_server=server) as supervisor:
     child = supervisor.start(row(), [SETUP])
     while not child.is_ready:
         list(supervisor.wait())
-    print(child.popen.pid, flush=True)
+    print(child.pid, flush=True)
     sys.stdin.read()
 """
 

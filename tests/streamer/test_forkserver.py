@@ -1,0 +1,132 @@
+"""The fork server: its children belong to the process that asked for them, and to nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from streamer.channel import Hub
+from streamer.errors import InternalError
+from streamer.forkserver import ForkServer
+from streamer.heartbeat import HeartbeatPage
+from streamer.process import ChildStart
+from tests.streamer.running import REPOSITORY, nothing_left_behind
+
+
+class Place:
+    """What a child needs to live."""
+
+    def __init__(self, server: ForkServer) -> None:
+        self.server, self.hub, self.page = server, Hub(), HeartbeatPage()
+        self.ring = os.memfd_create("veil-ring-of-this-test")
+        self.children: list[psutil.Process] = []
+
+    def start(self) -> psutil.Process:
+        start = ChildStart(
+            role="detector",
+            worker="tests.streamer.faulty_workers:IdleWorker",
+            name=f"detector-{len(self.children)}",
+            endpoint=self.hub.endpoint,
+            parent=os.getpid(),
+            heartbeat=self.page.descriptor,
+            cell=0,
+            rings={"raw": self.ring},
+            log_level="CRITICAL",
+        )
+        self.children.append(psutil.Process(self.server.fork(start)))
+        return self.children[-1]
+
+    def hear(self, children: int) -> None:
+        """Wait until so many have said Hello."""
+        while children > 0:
+            assert self.hub.socket.poll(60_000), "the child says nothing"
+            children -= len(list(self.hub.receive_all()))
+
+    def close(self) -> None:
+        for child in self.children:
+            if child.is_running():
+                end(child)
+        self.hub.close()
+        self.page.close()
+        os.close(self.ring)
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Place]:
+    with nothing_left_behind(monkeypatch, tmp_path), ForkServer() as server:
+        monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+        one = Place(server)
+        yield one
+        one.close()
+
+
+def end(child: psutil.Process) -> None:
+    child.kill()
+    child.wait(60)
+
+
+def server_of(place: Place) -> psutil.Process:
+    (found,) = (process for process in psutil.Process().children() if process.name() == "veil-forkserver")
+    return found
+
+
+def test_a_child_belongs_to_the_process_that_asked_and_shows_its_role(place: Place) -> None:
+    child = place.start()
+    place.hear(1)
+    assert child.ppid() == os.getpid()
+    assert child.name() == "veil-detector"
+    end(child)
+    assert [process.pid for process in psutil.Process().children(recursive=True)] == [server_of(place).pid]
+
+
+def test_a_child_has_the_descriptors_that_it_was_given_and_not_those_of_others(place: Place) -> None:
+    first, second = place.start(), place.start()
+    place.hear(2)
+    for child in (first, second):
+        links = [os.readlink(link) for link in Path(f"/proc/{child.pid}/fd").iterdir()]
+        assert sum("veil-ring-of-this-test" in link for link in links) == 1
+    ours = [os.readlink(link) for link in Path(f"/proc/{server_of(place).pid}/fd").iterdir()]
+    assert not [link for link in ours if "veil-" in link]
+
+
+def test_the_server_has_no_thread_that_a_fork_would_lose(place: Place) -> None:
+    end(place.start())
+    assert server_of(place).num_threads() == 1
+
+
+def test_another_server_takes_the_place_of_one_that_died(place: Place) -> None:
+    first = place.start()
+    place.hear(1)
+    server_of(place).send_signal(signal.SIGKILL)
+    second = place.start()
+    assert second.ppid() == os.getpid()
+    assert first.is_running(), "children do not depend on the server"
+
+
+def test_where_no_process_can_be_had_the_error_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    end(place.start())
+    monkeypatch.setattr(ForkServer, "_start", lambda self: None)
+    server_of(place).kill()
+    with pytest.raises(InternalError, match="no further process can be started"):
+        place.start()
+    monkeypatch.undo()
+
+
+def test_orphans_go_elsewhere_once_the_server_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    before = _is_reaper()
+    with ForkServer():
+        assert _is_reaper()
+    assert _is_reaper() == before
+
+
+def _is_reaper() -> bool:
+    answer = ctypes.c_int()
+    ctypes.CDLL(None).prctl(37, ctypes.byref(answer), 0, 0, 0)
+    return bool(answer.value)
