@@ -224,6 +224,7 @@ def _facts_of_video(video: PlannedVideo, result: JobResult) -> dict[str, Any]:
             "tracks": result.tracks,
             "covered_whole": result.covered_whole,
             "covers_by_reason": result.covers_by_reason,
+            "fallbacks": result.fallbacks,
             "restarts": result.restarts,
         },
         "timings": {"wall_s": round(result.wall_s, 3), "cpu_s": {role: round(spent, 3) for role, spent in result.cpu_s.items()}},
@@ -232,7 +233,13 @@ def _facts_of_video(video: PlannedVideo, result: JobResult) -> dict[str, Any]:
 
 def _facts_of_image(done: ImageDone) -> dict[str, Any]:
     reasons = Counter(cover.reason for cover in done.covers)
-    counts = {"frames": 1, "covered_faces": len(done.covers), "covers_by_reason": dict(reasons)}
+    fallbacks = Counter(cover.fallback for cover in done.covers if cover.fallback is not None)
+    counts = {
+        "frames": 1,
+        "covered_faces": len(done.covers),
+        "covers_by_reason": dict(reasons),
+        "fallbacks": dict(fallbacks),
+    }
     return {"kind": "image", "notes": done.notes, "counts": counts}
 
 

@@ -46,10 +46,10 @@ class TrackerSettings(Settings, frozen=True, kw_only=True):
 class FilterSettings(Settings, frozen=True, kw_only=True):
     """What is put over a face."""
 
-    name: str = "heavy-blur"
+    name: str = "gan"
     """The filter, a row of the table in streamer/filters.py."""
-    mask: Literal["ellipse", "box"] = "ellipse"
-    """Shape of the mask; both hold the whole face box grown by the margin."""
+    mask: Literal["auto", "ellipse", "box"] = "auto"
+    """Shape of the mask; both hold the whole face box grown by the margin. auto: a box for gan, an ellipse for the others."""
     margin: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.05
     """Growth of the face box on every side, as a part of its width and height."""
     soft_edge: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
@@ -60,6 +60,8 @@ class FilterSettings(Settings, frozen=True, kw_only=True):
     """solid: the colour as #rrggbb."""
     image: str | None = None
     """image: path of the picture that is laid over each face."""
+    identity_seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    """gan: with the same seed, the same faces are painted again; null draws new ones in every run, which nobody can repeat."""
 
 
 class VideoSettings(Settings, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -30,11 +30,20 @@ PLAIN_LEVEL = 0.2
 _LONGEST_IMAGE_SIDE_PX = 1024
 
 
+class Fill(NamedTuple):
+    """What is laid over a face."""
+
+    rgb: RgbPixels
+    """Of the picture's dtype and of the size of the face's region, or smaller: then it is stretched bilinearly."""
+    fallback: str | None = None
+    """A word that says why the filter could not do what it stands for and covers this face otherwise; None where it could."""
+
+
 class Filter(Protocol):
     """Makes the fills for the faces of one picture."""
 
-    def fills(self, picture: RawPicture, faces: Sequence[FaceMask]) -> list[RgbPixels]:
-        """One fill for each face, of `picture.dtype` and of the size of its region, or smaller: then it is stretched bilinearly.
+    def fills(self, picture: RawPicture, faces: Sequence[FaceMask], every: Sequence[FaceMask]) -> list[Fill]:
+        """One fill for each of `faces`. every: all faces of the picture, among them these.
 
         `faces` are asked for together so that a network can run them as one batch. Where it raises, it is asked again for each face
         alone, and a face whose fill cannot be had is covered plain.
@@ -46,44 +55,44 @@ class Filter(Protocol):
 class EachFace:
     """The filter that makes every fill for itself; satisfies Filter."""
 
-    fill: Callable[[RawPicture, FaceMask], RgbPixels]
+    fill: Callable[[RawPicture, FaceMask], Fill]
 
-    def fills(self, picture: RawPicture, faces: Sequence[FaceMask]) -> list[RgbPixels]:
+    def fills(self, picture: RawPicture, faces: Sequence[FaceMask], every: Sequence[FaceMask]) -> list[Fill]:
         return [self.fill(picture, face) for face in faces]
 
 
-def plain(picture: RawPicture, face: FaceMask) -> RgbPixels:
+def plain(picture: RawPicture, face: FaceMask) -> Fill:
     """Dark grey."""
     return solid(picture, face, (PLAIN_LEVEL, PLAIN_LEVEL, PLAIN_LEVEL))
 
 
-def solid(picture: RawPicture, face: FaceMask, color: tuple[float, float, float]) -> RgbPixels:
+def solid(picture: RawPicture, face: FaceMask, color: tuple[float, float, float]) -> Fill:
     """One colour: R G B as parts of the picture's white."""
-    return np.array([[[round(picture.white * part) for part in color]]], picture.dtype)
+    return Fill(np.array([[[round(picture.white * part) for part in color]]], picture.dtype))
 
 
-def pixelate(picture: RawPicture, face: FaceMask, cells: int) -> RgbPixels:
+def pixelate(picture: RawPicture, face: FaceMask, cells: int) -> Fill:
     """`cells` samples for each face width and height; see models/baselines.py for what happens to small faces."""
     if _is_too_small(face):
         return plain(picture, face)
-    return picture.rgb(face.region, baselines.cells_of(region_size(face), face.face_size, cells))
+    return Fill(picture.rgb(face.region, baselines.cells_of(region_size(face), face.face_size, cells)))
 
 
-def blur(picture: RawPicture, face: FaceMask) -> RgbPixels:
+def blur(picture: RawPicture, face: FaceMask) -> Fill:
     """A Gaussian of 9 x 9 pixels, sigma 3; hides little of a large face."""
     if _is_too_small(face):
         return plain(picture, face)
-    return baselines.blur(picture.rgb(face.region))
+    return Fill(baselines.blur(picture.rgb(face.region)))
 
 
-def heavy_blur(picture: RawPicture, face: FaceMask) -> RgbPixels:
+def heavy_blur(picture: RawPicture, face: FaceMask) -> Fill:
     """The mean over a square of 30 % of the face's width; the mean of the whole region where that square is too small."""
     if _is_too_small(face):
         return plain(picture, face)
-    return baselines.heavy_blur(picture.rgb(face.region), face.face_size[0])
+    return Fill(baselines.heavy_blur(picture.rgb(face.region), face.face_size[0]))
 
 
-def image(picture: RawPicture, face: FaceMask, rgb: NDArray[np.float32]) -> RgbPixels:
+def image(picture: RawPicture, face: FaceMask, rgb: NDArray[np.float32]) -> Fill:
     """A picture, as `read_image` gives it, stretched over the mask; where the border of the frame cuts the mask, it is cut too."""
     height, width = rgb.shape[:2]
     x1, x2 = _visible_part(face.region[0], face.region[2], face.extent[0], face.extent[2], width)
@@ -91,7 +100,7 @@ def image(picture: RawPicture, face: FaceMask, rgb: NDArray[np.float32]) -> RgbP
     size = region_size(face)
     is_shrunk = size[0] <= x2 - x1 and size[1] <= y2 - y1
     stretched = cv2.resize(rgb[y1:y2, x1:x2], size, interpolation=cv2.INTER_AREA if is_shrunk else cv2.INTER_LINEAR)
-    return (stretched * picture.white + 0.5).astype(picture.dtype)
+    return Fill((stretched * picture.white + 0.5).astype(picture.dtype))
 
 
 def read_image(path: str) -> NDArray[np.float32]:
@@ -122,7 +131,17 @@ def _open_image(settings: FilterSettings) -> Filter:
     return EachFace(partial(image, rgb=read_image(settings.image)))
 
 
+def _open_gan(settings: FilterSettings) -> Filter:
+    if mask_shape(settings) != "box":
+        raise UsageError("filter.mask: the filter gan paints into a box, no ellipse")
+    # Only here, because nobody else needs a network.
+    from streamer.gan import open_gan
+
+    return open_gan(settings)
+
+
 FILTERS: dict[str, Callable[[FilterSettings], Filter]] = {
+    "gan": _open_gan,
     "blackout": lambda settings: EachFace(partial(solid, color=(0, 0, 0))),
     "pixelate": lambda settings: EachFace(partial(pixelate, cells=settings.cells)),
     "blur": lambda settings: EachFace(blur),
@@ -132,8 +151,11 @@ FILTERS: dict[str, Callable[[FilterSettings], Filter]] = {
 }
 """Every filter: the name in the settings, and what makes the filter from them."""
 
-NEEDS_KEYPOINTS: frozenset[str] = frozenset()
+NEEDS_KEYPOINTS = frozenset({"gan"})
 """The filters that want to know where eyes, nose, ears and shoulders are; for the others nobody looks for them."""
+
+PAINTS_BOXES = frozenset({"gan"})
+"""The filters that can fill nothing but boxes."""
 
 
 def open_filter(settings: FilterSettings) -> Filter:
@@ -141,6 +163,13 @@ def open_filter(settings: FilterSettings) -> Filter:
     if settings.name not in FILTERS:
         raise UsageError(f"filter.name: there is no filter {settings.name!r}, choose one of {', '.join(FILTERS)}")
     return FILTERS[settings.name](settings)
+
+
+def mask_shape(settings: FilterSettings) -> Literal["ellipse", "box"]:
+    """The shape of the mask that the settings name or leave to the filter."""
+    if settings.mask != "auto":
+        return settings.mask
+    return "box" if settings.name in PAINTS_BOXES else "ellipse"
 
 
 def needs_keypoints(settings: FilterSettings) -> bool:

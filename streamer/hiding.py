@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import cv2
@@ -18,9 +19,9 @@ from loguru import logger
 from numpy.typing import NDArray
 
 from models.detectors import Size
-from models.faces import Boxes
+from models.faces import Boxes, Keypoints, KeypointScores
 from streamer.config import FilterSettings
-from streamer.filters import PLAIN_LEVEL, Filter, open_filter, plain
+from streamer.filters import PLAIN_LEVEL, Fill, Filter, mask_shape, open_filter, plain
 from streamer.masks import Alpha, FaceMask, chroma_alpha, face_mask, region_size
 from streamer.pictures import (
     PIXEL_FORMATS,
@@ -38,6 +39,25 @@ from streamer.pictures import (
 Photo = NDArray[np.unsignedinteger]  # (height, width), (height, width, 3) R G B, or (height, width, 4) R G B alpha; uint8 or uint16
 
 
+Fallbacks = dict[int, str]
+"""Row of a face -> why it is covered otherwise than the filter is meant to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFaces:
+    """More about the faces of a picture than their boxes: row i is face i.
+
+    tracks: (faces,), whose faces they are. keypoints, keypoint_scores: (faces, 7, 2) pixels and (faces, 7).
+    """
+
+    tracks: NDArray[np.int64]
+    keypoints: Keypoints
+    keypoint_scores: KeypointScores
+
+    def add_to(self, mask: FaceMask, row: int) -> FaceMask:
+        return replace(mask, track=int(self.tracks[row]), keypoints=self.keypoints[row], keypoint_scores=self.keypoint_scores[row])
+
+
 _Form = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
 
 
@@ -50,15 +70,17 @@ class Hider:
         form = PIXEL_FORMATS[layout.pixel_format]
         self._steps = (1 << form.chroma_x_shift, 1 << form.chroma_y_shift)
 
-    def hide(self, raw_planes: Sequence[Plane], safe_planes: Sequence[Plane], boxes: Boxes) -> list[int]:
-        """Writes the picture with every box covered into `safe_planes`; the rows of `boxes` whose filter failed and that are plain.
+    def hide(
+        self, raw_planes: Sequence[Plane], safe_planes: Sequence[Plane], boxes: Boxes, known: KnownFaces | None = None
+    ) -> Fallbacks:
+        """Writes the picture with every box covered into `safe_planes`; says which faces are covered otherwise than it is meant to.
 
-        boxes: (faces, 4), pixels; may reach out of the frame, and one that lies outside is skipped.
+        boxes: (faces, 4), pixels; may reach out of the frame, and one that lies outside is skipped. known: the same faces.
         Raises ValueError for a box that is empty or not finite. Whatever is raised, nothing raw is left in `safe_planes`.
         """
         try:
             picture = YuvPicture(planes=raw_planes, layout=self._layout)
-            fills, failed = self._faces.make(picture, boxes, self._steps)
+            fills, fallbacks = self._faces.make(picture, boxes, known, self._steps)
             for safe, raw in zip(safe_planes, raw_planes, strict=True):
                 np.copyto(safe, raw)
             for mask, fill in fills:
@@ -66,7 +88,7 @@ class Hider:
         except BaseException:
             self.cover_whole(safe_planes)
             raise
-        return failed
+        return fallbacks
 
     def cover_whole(self, safe_planes: Sequence[Plane]) -> None:
         """Writes a dark grey picture, for a frame of which nothing may be shown."""
@@ -89,14 +111,14 @@ class PhotoHider:
     def __init__(self, settings: FilterSettings) -> None:
         self._faces = _FaceFills(settings)
 
-    def hide_rgb(self, image: Photo, boxes: Boxes) -> tuple[Photo, list[int]]:
-        """A copy with every box covered, an alpha channel kept as it is, and the rows of `boxes` as from `Hider.hide`.
+    def hide_rgb(self, image: Photo, boxes: Boxes, known: KnownFaces | None = None) -> tuple[Photo, Fallbacks]:
+        """A copy with every box covered, an alpha channel kept as it is, and the fallbacks as from `Hider.hide`.
 
         Raises ValueError for an image of another shape or type.
         """
         if image.dtype not in (np.uint8, np.uint16) or image.ndim < 2 or image.shape[2:] not in ((), (3,), (4,)):
             raise ValueError(f"a photo must be uint8 or uint16 with 1, 3 or 4 channels, is {image.dtype} {image.shape}")
-        fills, failed = self._faces.make(RgbPicture(image=image), boxes, (1, 1))
+        fills, fallbacks = self._faces.make(RgbPicture(image=image), boxes, known, (1, 1))
         safe = image.copy()
         for mask, fill in fills:
             x1, y1, x2, y2 = mask.region
@@ -108,7 +130,7 @@ class PhotoHider:
                 colors = np.ascontiguousarray(safe[y1:y2, x1:x2, :3])
                 _blend(colors, fill, cast("Alpha", cv2.merge([mask.alpha] * 3)))
                 safe[y1:y2, x1:x2, :3] = colors
-        return safe, failed
+        return safe, fallbacks
 
 
 class _FaceFills:
@@ -119,35 +141,43 @@ class _FaceFills:
         self._filter: Filter = open_filter(settings)
         self._has_warned = False
 
-    def make(self, picture: RawPicture, boxes: Boxes, steps: tuple[int, int]) -> tuple[list[tuple[FaceMask, RgbPixels]], list[int]]:
+    def make(
+        self, picture: RawPicture, boxes: Boxes, known: KnownFaces | None, steps: tuple[int, int]
+    ) -> tuple[list[tuple[FaceMask, RgbPixels]], Fallbacks]:
         masks = {row: mask for row, box in enumerate(boxes) if (mask := self._mask(box, picture.size, steps)) is not None}
+        if known is not None:
+            masks = {row: known.add_to(mask, row) for row, mask in masks.items()}
         # The larger over the smaller: what is blurred for a small face could show the features of a large one behind it.
         rows = sorted(masks, key=lambda row: math.prod(masks[row].face_size))
-        found = self._try([masks[row] for row in rows], picture)
-        fills = [fill if fill is not None else plain(picture, masks[row]) for row, fill in zip(rows, found, strict=True)]
-        failed = sorted(row for row, fill in zip(rows, found, strict=True) if fill is None)
-        return [(masks[row], fill) for row, fill in zip(rows, fills, strict=True)], failed
+        fills = self._try([masks[row] for row in rows], list(masks.values()), picture)
+        fallbacks = {row: fill.fallback for row, fill in zip(rows, fills, strict=True) if fill.fallback is not None}
+        return [(masks[row], fill.rgb) for row, fill in zip(rows, fills, strict=True)], dict(sorted(fallbacks.items()))
 
     def _mask(self, box: Boxes, frame_size: Size, steps: tuple[int, int]) -> FaceMask | None:
         settings = self._settings
-        return face_mask(box, frame_size, shape=settings.mask, margin=settings.margin, soft_edge=settings.soft_edge, steps=steps)
+        return face_mask(
+            box, frame_size, shape=mask_shape(settings), margin=settings.margin, soft_edge=settings.soft_edge, steps=steps
+        )
 
-    def _try(self, masks: Sequence[FaceMask], picture: RawPicture) -> list[RgbPixels | None]:
-        """The fill of each mask, None where the filter raises or gives something else than a fill, for whatever reason."""
+    def _try(self, masks: Sequence[FaceMask], every: Sequence[FaceMask], picture: RawPicture) -> list[Fill]:
+        """The fill of each mask, plain where the filter raises or gives something else than a fill, for whatever reason.
+
+        every: all masks of the picture.
+        """
         try:
-            fills = self._filter.fills(picture, masks)
+            fills = self._filter.fills(picture, masks, every)
             _check(fills, masks, picture)
         except Exception as error:
             if len(masks) > 1:
-                return [self._try([mask], picture)[0] for mask in masks]
+                return [self._try([mask], every, picture)[0] for mask in masks]
             logger.log("DEBUG" if self._has_warned else "WARNING", "filter failed, the face is covered plain: {!r}", error)
             self._has_warned = True
-            return [None]
+            return [Fill(plain(picture, masks[0]).rgb, fallback="failed")]
         return list(fills)
 
 
-def _check(fills: Sequence[RgbPixels], masks: Sequence[FaceMask], picture: RawPicture) -> None:
-    got = [(fill.shape, fill.dtype) for fill in fills]
+def _check(fills: Sequence[Fill], masks: Sequence[FaceMask], picture: RawPicture) -> None:
+    got = [(fill.rgb.shape, fill.rgb.dtype) for fill in fills]
     wanted = [((*mask.alpha.shape, 3), np.dtype(picture.dtype)) for mask in masks]
     if len(got) != len(wanted) or not all(map(_fits, got, wanted)):
         raise ValueError(f"filter gave fills of {got} for {wanted}")

@@ -78,6 +78,8 @@ class JobResult:
     covered_whole: int
     """Frames that were covered whole."""
     covers_by_reason: dict[str, int]
+    fallbacks: dict[str, int]
+    """Covers by why the filter covered otherwise than it is meant to."""
     notes: list[str]
     """What was dropped, damaged or degraded, a sentence each."""
     is_damaged: bool
@@ -200,6 +202,7 @@ class _VideoRun:
             tracks=len(self._tally.tracks),
             covered_whole=self._tally.covered_whole,
             covers_by_reason=dict(self._tally.reasons),
+            fallbacks=dict(self._tally.fallbacks),
             notes=[*self._ended.notes, *self._notes, *self._finished.notes],
             is_damaged=self._ended.is_damaged,
             restarts=dict(self._restarts),

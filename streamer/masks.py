@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import cv2
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors import Region, Size
-from models.faces import Boxes
+from models.faces import KEYPOINT_NAMES, Boxes
 
 Alpha = NDArray[np.uint8]  # (height, width): 255 = masked, 0 = untouched, between = soft edge
 
@@ -25,16 +25,23 @@ class FaceMask:
 
     box: the face as it was found, x1 y1 x2 y2 in pixels; may reach out of the frame.
     face_size: width and height in pixels of the whole face, also where the border of the frame hides a part of it.
+    core: the smallest box of whole pixels that holds every masked one; may reach out of the frame.
     region: the pixels that may change, inside the frame, aligned to whole chroma samples.
     extent: what `region` would be without the border of the frame.
     alpha: weights of the fill over `region`.
+    track: whose face it is, where that is known.
+    keypoints, keypoint_scores: (7, 2) pixels and (7,), as in `models.faces.Faces`; all absent where nobody looked for them.
     """
 
     box: tuple[float, float, float, float]
     face_size: tuple[float, float]
     region: Region
     extent: Region
+    core: Region
     alpha: Alpha
+    track: int = 0
+    keypoints: NDArray[np.float32] = field(default_factory=lambda: np.zeros((len(KEYPOINT_NAMES), 2), np.float32))
+    keypoint_scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(len(KEYPOINT_NAMES), np.float32))
 
 
 def face_mask(
@@ -65,7 +72,8 @@ def face_mask(
     region = _aligned_outwards(extent, frame_size, steps)
     alpha = _ellipse_alpha(grown, region, edge_px) if shape == "ellipse" else _box_alpha(grown, region, edge_px)
     face_size = _whole_size((x1, y1, x2, y2), frame_size)
-    return FaceMask(box=(x1, y1, x2, y2), face_size=face_size, region=region, extent=extent, alpha=alpha)
+    core = _ellipse_extent(grown, 0.0) if shape == "ellipse" else grown
+    return FaceMask(box=(x1, y1, x2, y2), face_size=face_size, region=region, extent=extent, core=core, alpha=alpha)
 
 
 def region_size(face: FaceMask) -> Size:
@@ -137,7 +145,7 @@ def _ramp(start: int, stop: int, low: int, high: int, edge_px: float) -> NDArray
     """1 for the pixels from low to high, falling to 0 over `edge_px` on both sides."""
     centres = np.arange(start, stop) + 0.5
     outside = np.maximum(np.maximum(low - centres, centres - high), 0)
-    weights = np.clip(1 - outside / edge_px, 0, 1) if edge_px > 0 else outside == 0
+    weights = np.clip(1 - outside / edge_px, 0, 1) if edge_px > 1e-3 else outside == 0
     return np.asarray(weights, np.float32)
 
 

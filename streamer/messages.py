@@ -169,8 +169,10 @@ class Cover(msgspec.Struct, frozen=True, array_like=True):
     track: int
     box: tuple[float, float, float, float]
     reason: str
-    """detected, reached_back, bridged, held or fallback."""
+    """detected, reached_back, bridged or held."""
     score: float
+    fallback: str | None = None
+    """Why the filter covered it otherwise than it is meant to; None where it did as it is meant to."""
 
 
 class FrameReport(Message, frozen=True, kw_only=True):

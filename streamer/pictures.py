@@ -119,6 +119,10 @@ class RawPicture(Protocol):
         """A part as RGB, to be read only; size: width and height to which it is brought bilinearly."""
         ...
 
+    def surroundings(self, hidden: Sequence[Region]) -> Render:
+        """A Render of the picture with these parts grey: nothing of any of their pixels is in what it gives."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class YuvPicture:
@@ -141,6 +145,9 @@ class YuvPicture:
 
     def rgb(self, region: Region, size: Size | None = None) -> RgbPixels:
         return region_to_rgb(self.planes, self.layout, region, size)
+
+    def surroundings(self, hidden: Sequence[Region]) -> Render:
+        return picture_render(self.planes, self.layout, hidden)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,6 +174,18 @@ class RgbPicture:
         if size is not None:
             part = cast("Plane", cv2.resize(part, size))
         return np.repeat(part[:, :, np.newaxis], 3, axis=2) if part.ndim == 2 else np.ascontiguousarray(part[:, :, :3])
+
+    def surroundings(self, hidden: Sequence[Region]) -> Render:
+        def render(region: Region, size: Size) -> RgbImage:
+            x1, y1, x2, y2 = region
+            part = self.image[y1:y2, x1:x2].copy()
+            for inner in _insides(hidden, region, (1, 1)):
+                part[inner] = 1 << (8 * part.itemsize - 1)
+            shrunk = _resized(part, size)
+            shrunk = np.repeat(shrunk[:, :, np.newaxis], 3, axis=2) if shrunk.ndim == 2 else shrunk[:, :, :3]
+            return np.ascontiguousarray(shrunk if shrunk.dtype == np.uint8 else (shrunk >> 8).astype(np.uint8))
+
+        return render
 
 
 _LUMA_WEIGHTS: dict[int, tuple[float, float]] = {
@@ -251,14 +270,23 @@ def color_samples(color: tuple[float, float, float], layout: PictureLayout) -> t
     return tuple(int(s) for s in samples[: 3 if form.has_chroma else 1])
 
 
-def picture_render(planes: Sequence[Plane], layout: PictureLayout) -> Render:
+def picture_render(planes: Sequence[Plane], layout: PictureLayout, hidden: Sequence[Region] = ()) -> Render:
     """A Render of a planar picture; the planes are shrunk before the colours are mixed, which is what makes it cheap.
 
-    HDR is made visible by one gain for everything: diffuse white becomes 255 and what is brighter is clipped.
+    HDR is made visible by one gain for everything: diffuse white becomes 255 and what is brighter is clipped. hidden: parts that
+    are painted grey before anything is computed, chroma samples that touch them too.
     """
+    form = PIXEL_FORMATS[layout.pixel_format]
+    steps = (1 << form.chroma_x_shift, 1 << form.chroma_y_shift)
 
     def render(region: Region, size: Size) -> RgbImage:
-        shrunk = [_resized(part, size) for part in _parts(planes, layout, region)]
+        parts = _parts(planes, layout, region)
+        if hidden:
+            parts = [part.copy() for part in parts]
+            for part, part_steps in zip(parts, ((1, 1), steps, steps), strict=False):
+                for inner in _insides(hidden, region, part_steps):
+                    part[inner] = 1 << (form.bits - 1)
+        shrunk = [_resized(part, size) for part in parts]
         rgb = _merge_to_rgb(shrunk, layout, 255 / diffuse_white(layout.color))
         return cast("RgbImage", rgb if rgb.dtype == np.uint8 else cv2.convertScaleAbs(rgb))
 
@@ -288,6 +316,17 @@ def _parts(planes: Sequence[Plane], layout: PictureLayout, region: Region) -> li
     x1, y1, x2, y2 = region
     x, y = form.chroma_x_shift, form.chroma_y_shift
     return [planes[0][y1:y2, x1:x2], *(plane[y1 >> y : -(-y2 >> y), x1 >> x : -(-x2 >> x)] for plane in planes[1:])]
+
+
+def _insides(hidden: Sequence[Region], region: Region, steps: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """The rows and columns of a region's samples that the hidden parts touch. steps: pixels per sample across and down."""
+    (x_step, y_step), (left, top) = steps, (region[0] // steps[0], region[1] // steps[1])
+    insides = []
+    for x1, y1, x2, y2 in hidden:
+        rows = slice(max(y1 // y_step - top, 0), max(-(-y2 // y_step) - top, 0))
+        columns = slice(max(x1 // x_step - left, 0), max(-(-x2 // x_step) - left, 0))
+        insides.append((rows, columns))
+    return insides
 
 
 def _with_chroma(layout: PictureLayout) -> PictureLayout:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -20,6 +20,11 @@ REASON_COLORS: dict[str, tuple[float, float, float]] = {
 """The colour of a box by the reason of its cover, R G B as parts of white; white for any other reason."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def shown_reasons(reasons: Sequence[str], fallbacks: Mapping[int, str]) -> list[str]:
+    """The reason of each cover, or `fallback` for the rows among `fallbacks`."""
+    return ["fallback" if row in fallbacks else reason for row, reason in enumerate(reasons)]
 
 
 def draw_detections(

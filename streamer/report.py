@@ -74,6 +74,7 @@ class ReportWriter:
                 "box": [round(edge, 1) for edge in cover.box],
                 "reason": cover.reason,
                 "score": round(cover.score, 3),
+                **({} if cover.fallback is None else {"fallback": cover.fallback}),
             }
             for cover in report.covers
         ]

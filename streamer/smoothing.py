@@ -219,7 +219,8 @@ class History:
         coasted_s = np.sign(elapsed_s) * COAST_S * (1 - np.exp(-abs(elapsed_s) / COAST_S))
         way = _shortened(self._velocity(end) * coasted_s, FURTHEST_COAST * size)
         grown = _outwards(_swept(box, way), HOLD_GROWTH_PER_S * abs(elapsed_s) * size)
-        return Cover(grown, reason, 0.0, np.zeros((_NAMES, 2)), np.zeros(_NAMES))
+        last = self._rows[end]
+        return Cover(grown, reason, 0.0, last[_POINTS].reshape(_NAMES, 2) + way, last[_POINT_SCORES])
 
     def _velocity(self, end: int) -> NDArray[np.float64]:
         """(2,) pixels a second of the centre at a detection, from those around it; careful where they are few.

@@ -15,6 +15,7 @@ class Tally:
     frames: int = 0
     covered_whole: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[str] = field(default_factory=Counter)
     tracks: set[int] = field(default_factory=set)
 
     def add(self, report: FrameReport) -> None:
@@ -22,4 +23,6 @@ class Tally:
         self.covered_whole += report.covered_whole is not None
         for cover in report.covers:
             self.reasons[cover.reason] += 1
+            if cover.fallback is not None:
+                self.fallbacks[cover.fallback] += 1
             self.tracks.add(cover.track)

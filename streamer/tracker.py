@@ -38,7 +38,7 @@ class TrackedFrame:
     """Of the detection; 0 where there is none in this frame."""
     keypoints: Keypoints
     keypoint_scores: KeypointScores
-    """Smoothed or interpolated as the box is; absent where it is held or reached back."""
+    """Smoothed, interpolated, or moved on as the box is."""
     covered_whole: str | None
     """Why the whole frame must be covered (corrupt, undetectable); None where only the boxes must."""
 

@@ -42,32 +42,41 @@ def anonymized(face_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Ano
     folder = tmp_path_factory.mktemp("done")
     source = folder / "clip.mp4"
     shutil.copy(face_clip, source)
-    run = veil("anonymize", "clip.mp4", "--report", cwd=folder)
+    run = veil("anonymize", "clip.mp4", "--report", "--identity-seed", "1", cwd=folder)
     assert run.returncode == ExitCode.DONE, run.stderr
     output = folder / "clip_anonymized.mp4"
     assert sorted(folder.iterdir()) == [source, output, folder / "clip_anonymized.mp4.report.json"]
     return Anonymized(before=content(source), after=content(output), source=source, output=output, stderr=run.stderr)
 
 
-def detail(picture: NDArray[np.uint8], box: NDArray[np.float32]) -> float:
-    """How much fine structure the middle of a face has: variance of the Laplacian."""
+def likeness(before: NDArray[np.uint8], after: NDArray[np.uint8], box: NDArray[np.float32]) -> float:
+    """How much of the fine structure in the middle of a face is still there: the correlation of both Laplacians."""
     width, height = box[2] - box[0], box[3] - box[1]
-    x1, x2 = int(max(0, box[0] + width / 6)), int(min(picture.shape[1], box[2] - width / 6))
-    y1, y2 = int(max(0, box[1] + height / 6)), int(min(picture.shape[0], box[3] - height / 6))
-    gray = cv2.cvtColor(picture[y1:y2, x1:x2], cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(gray, cv2.CV_64F).var())
+    x1, x2 = int(max(0, box[0] + width / 6)), int(min(before.shape[1], box[2] - width / 6))
+    y1, y2 = int(max(0, box[1] + height / 6)), int(min(before.shape[0], box[3] - height / 6))
+    fine = [
+        cv2.Laplacian(cv2.cvtColor(picture[y1:y2, x1:x2], cv2.COLOR_RGB2GRAY), cv2.CV_64F, ksize=3).ravel()
+        for picture in (before, after)
+    ]
+    return float(np.corrcoef(fine)[0, 1]) if min(map(np.std, fine)) > 0 else 0.0
 
 
-def test_no_face_keeps_its_detail_in_any_frame(anonymized: Anonymized) -> None:
+@pytest.mark.parametrize("name", ["gan", "heavy-blur"])
+def test_no_face_keeps_its_detail_in_any_frame(name: str, anonymized: Anonymized, here: Path) -> None:
+    after = anonymized.after.pictures
+    if name != "gan":
+        run = veil("anonymize", anonymized.source, "-o", "other.mp4", "--filter", name, cwd=here)
+        assert run.returncode == ExitCode.DONE, run.stderr
+        after = content(here / "other.mp4").pictures
     detector = open_detector("centerface", "full", 0.5)
-    checked = 0
-    for number, (before, after) in enumerate(zip(anonymized.before.pictures, anonymized.after.pictures, strict=True)):
-        faces = detector.detect(image_render(before), SIZE)
-        for box in faces.boxes:
-            was, now = detail(before, box), detail(after, box)
-            assert now < max(0.25 * was, 12.0), f"frame {number}, box {box}: detail {was:.0f} before, {now:.0f} after"
-            checked += 1
-    assert checked >= 2 * len(anonymized.before.pictures)
+    found = [
+        likeness(before, hidden, box)
+        for before, hidden in zip(anonymized.before.pictures, after, strict=True)
+        for box in detector.detect(image_render(before), SIZE).boxes
+    ]
+    assert len(found) >= 2 * len(anonymized.before.pictures)
+    assert max(found) < 0.6
+    assert np.mean(found) < 0.15
 
 
 def test_every_frame_keeps_its_time_and_the_sound_its_bytes(anonymized: Anonymized) -> None:
@@ -103,7 +112,6 @@ def test_the_report_tells_what_was_done(anonymized: Anonymized) -> None:
         "reached_back",
         "bridged",
         "held",
-        "fallback",
     }
     assert report["counts"]["frames"] == len(report["frames"])
     assert report["counts"]["covered_faces"] == sum(len(frame["faces"]) for frame in report["frames"])
@@ -213,7 +221,7 @@ def test_an_interrupted_run_leaves_nothing(number: signal.Signals, face_clip: Pa
 def test_the_preview_is_drawn_on_an_anonymized_copy(anonymized: Anonymized, here: Path) -> None:
     output = here / "check.mp4"
 
-    run = veil("anonymize", anonymized.source, "-o", output, "--preview-detections", cwd=here)
+    run = veil("anonymize", anonymized.source, "-o", output, "--preview-detections", "--identity-seed", "1", cwd=here)
 
     assert run.returncode == ExitCode.DONE, run.stderr
     plain, drawn = anonymized.after.pictures[40].astype(int), content(output).pictures[40].astype(int)

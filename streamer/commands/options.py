@@ -24,12 +24,13 @@ class Option(NamedTuple):
 
 OPTIONS: dict[str, tuple[Option, ...]] = {
     "what covers a face": (
-        Option("--filter", "filter.name", "NAME", "heavy-blur, blur, pixelate, solid, blackout or image"),
-        Option("--mask", "filter.mask", "SHAPE", "ellipse or box"),
+        Option("--filter", "filter.name", "NAME", "gan, heavy-blur, blur, pixelate, solid, blackout or image"),
+        Option("--mask", "filter.mask", "SHAPE", "ellipse, box, or auto: what suits the filter"),
         Option("--margin", "filter.margin", "PART", "growth of the face box on every side, as a part of its size"),
         Option("--cells", "filter.cells", "N", "pixelate: cells across the face"),
         Option("--color", "filter.color", "#RRGGBB", "solid: the colour"),
         Option("--image", "filter.image", "FILE", "image: the picture that is laid over each face"),
+        Option("--identity-seed", "filter.identity_seed", "N", "gan: paint the same new faces in every run with this number"),
     ),
     "how faces are found": (
         Option(

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from models.faces import Faces
-from streamer.hiding import Hider
+from streamer.hiding import Fallbacks, Hider, KnownFaces
 from streamer.messages import (
     AnonymizedFrame,
     AnonymizerSetup,
@@ -21,7 +21,7 @@ from streamer.messages import (
     UndetectedFrame,
 )
 from streamer.pictures import PictureLayout
-from streamer.preview import draw_detections
+from streamer.preview import draw_detections, shown_reasons
 from streamer.rings import RingReader, RingWriter, SlotState
 from streamer.tracker import TrackedFrame, Tracker
 from streamer.workers import RingHandles
@@ -97,21 +97,23 @@ class AnonymizerWorker:
         while self._tracked and self._free:
             tracked = self._tracked.popleft()
             frame = self._frames.pop(tracked.number)
-            reasons = list(tracked.reasons)
-            yield self._anonymize(frame, tracked, reasons, self._free.popleft())
-            yield _report(frame, tracked, reasons)
+            fallbacks: Fallbacks = {}
+            yield self._anonymize(frame, tracked, fallbacks, self._free.popleft())
+            yield _report(frame, tracked, fallbacks)
 
-    def _anonymize(self, frame: RawFrame, tracked: TrackedFrame, reasons: list[str], free: SlotFree) -> AnonymizedFrame:
-        """Writes the safe picture; a face whose filter failed gets `fallback` for its reason."""
+    def _anonymize(self, frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, free: SlotFree) -> AnonymizedFrame:
+        """Writes the safe picture, and into `fallbacks` which faces are covered otherwise than the filter is meant to."""
         raw = self._raw.planes(frame)
         with self._safe.writing(stream=frame.stream, number=frame.number, slot=free.slot, generation=free.generation) as safe:
             if tracked.covered_whole is None:
-                for row in self._hider.hide(raw, safe, tracked.boxes):
-                    reasons[row] = "fallback"
+                known = KnownFaces(tracks=tracked.tracks, keypoints=tracked.keypoints, keypoint_scores=tracked.keypoint_scores)
+                fallbacks.update(self._hider.hide(raw, safe, tracked.boxes, known))
             else:
                 self._hider.cover_whole(safe)
             if self._setup.preview_detections:
-                draw_detections(safe, self._layout, tracked.boxes, reasons, tracked.tracks.tolist())
+                draw_detections(
+                    safe, self._layout, tracked.boxes, shown_reasons(tracked.reasons, fallbacks), tracked.tracks.tolist()
+                )
         return AnonymizedFrame(
             stream=frame.stream,
             number=frame.number,
@@ -122,14 +124,16 @@ class AnonymizerWorker:
         )
 
 
-def _report(frame: RawFrame, tracked: TrackedFrame, reasons: list[str]) -> FrameReport:
-    rows = zip(tracked.tracks.tolist(), tracked.boxes.tolist(), reasons, tracked.scores.tolist(), strict=True)
+def _report(frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks) -> FrameReport:
+    rows = zip(tracked.tracks.tolist(), tracked.boxes.tolist(), tracked.reasons, tracked.scores.tolist(), strict=True)
     return FrameReport(
         stream=frame.stream,
         number=frame.number,
         pts=frame.pts,
         time_s=frame.time_s,
         raw_slot=frame.slot,
-        covers=[Cover(track, tuple(box), reason, score) for track, box, reason, score in rows],
+        covers=[
+            Cover(track, tuple(box), reason, score, fallbacks.get(row)) for row, (track, box, reason, score) in enumerate(rows)
+        ],
         covered_whole=tracked.covered_whole,
     )

@@ -16,10 +16,10 @@ from models.faces import Boxes
 from streamer.config import AnonymizeSettings, DetectorSettings
 from streamer.errors import ExitCode, OutputError, VeilError
 from streamer.filters import needs_keypoints
-from streamer.hiding import Photo, PhotoHider
+from streamer.hiding import KnownFaces, Photo, PhotoHider
 from streamer.images import ImagePicture, read_image, write_image
 from streamer.messages import Cover, ImageDone, ImageSetup, ImageTask, Message
-from streamer.preview import REASON_COLORS
+from streamer.preview import REASON_COLORS, shown_reasons
 from streamer.workers import RingHandles
 from streamer.workers.detector import detector_of, with_keypoints
 
@@ -72,12 +72,12 @@ class ImageWorker:
     def _anonymize(self, picture: ImagePicture) -> tuple[ImagePicture, list[Cover]]:
         shown = _eight_bits(picture)
         faces = self._detector.detect(image_render(shown), (shown.shape[1], shown.shape[0]), effort="thorough")
-        safe, failed = self._hider.hide_rgb(picture.rgb, faces.boxes)
-        reasons = ["fallback" if row in failed else "detected" for row in range(len(faces))]
+        known = KnownFaces(tracks=np.arange(1, len(faces) + 1), keypoints=faces.keypoints, keypoint_scores=faces.keypoint_scores)
+        safe, fallbacks = self._hider.hide_rgb(picture.rgb, faces.boxes, known)
         if self._settings.preview_detections:
-            _draw(safe, faces.boxes, reasons)
-        rows = zip(faces.boxes.tolist(), reasons, faces.scores.tolist(), strict=True)
-        covers = [Cover(number, tuple(box), reason, score) for number, (box, reason, score) in enumerate(rows, start=1)]
+            _draw(safe, faces.boxes, shown_reasons(["detected"] * len(faces), fallbacks))
+        rows = zip(faces.boxes.tolist(), faces.scores.tolist(), strict=True)
+        covers = [Cover(row + 1, tuple(box), "detected", score, fallbacks.get(row)) for row, (box, score) in enumerate(rows)]
         return replace(picture, rgb=safe), covers
 
 

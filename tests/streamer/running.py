@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
-from streamer.config import AnonymizeSettings, DetectorSettings
+from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings
 from streamer.encoders import plan_output
 from streamer.forkserver import ForkServer
 from streamer.job import JobResult, StopRequest, VideoJob, run_video_job
@@ -96,7 +96,7 @@ def run(
     stop: StopRequest = _NEVER,
     settings: AnonymizeSettings | None = None,
 ) -> Finished:
-    settings = settings or AnonymizeSettings(detector=DetectorSettings(processes=processes))
+    settings = settings or AnonymizeSettings(detector=DetectorSettings(processes=processes), filter=FilterSettings(identity_seed=1))
     reports: list[FrameReport] = []
 
     def note(report: FrameReport) -> None:

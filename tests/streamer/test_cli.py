@@ -41,7 +41,7 @@ def test_the_help_of_anonymize_names_every_option_with_its_default(capsys: pytes
     for title, rows in OPTIONS.items():
         assert f"{title}:" in shown
         assert all(f"{row.flag} " in shown and row.help in shown for row in rows)
-    assert "(default: heavy-blur)" in shown
+    assert "(default: gan)" in shown
     assert f"(default: {AnonymizeSettings().detector.threshold})" in shown
     assert all(name in shown for name in FILTERS)
     assert all(f"{code.value:<4}".strip() in shown for code in ExitCode)
@@ -81,7 +81,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         (["anonymize", "a.mp4", "--filter", "swirl"], "veil anonymize: filter.name: there is no filter 'swirl', choose one of"),
         (["anonymize", "a.mp4", "--filter", "image"], "veil anonymize: filter.image"),
         (["anonymize", "a.mp4", "--config", "/no/file"], "veil anonymize: /no/file: there is no such file"),
-        (["demo", "--mask", "star"], "veil demo: --mask must be one of box, ellipse, is star"),
+        (["demo", "--mask", "star"], "veil demo: --mask must be one of auto, box, ellipse, is star"),
     ],
 )
 def test_a_wrong_argument_costs_one_line_and_exit_code_2(

@@ -36,7 +36,7 @@ def box_mask(x: int, y: int, width: int, height: int) -> FaceMask:
 
 
 def fill(image: Pixels, mask: FaceMask, /, **changes: Any) -> Pixels:
-    few = open_filter(FilterSettings(**changes)).fills(RgbPicture(image=image), [mask])[0]
+    few = open_filter(FilterSettings(**changes)).fills(RgbPicture(image=image), [mask], [mask])[0].rgb
     return cast("Pixels", cv2.resize(few, region_size(mask)))
 
 

@@ -1,0 +1,186 @@
+"""The filter `gan`: a generated face over each face, from its surroundings and keypoints alone.
+
+    picture without any of its faces -> crop -> FaceGenerator.paint -> the part over the mask -> fill
+
+The crops come from `RawPicture.surroundings`, in which every face of the picture is grey before anything is computed: no pixel of
+a face can reach the generator. What it cannot paint well is filled from the surroundings too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models import geometry
+from models.detectors import Region, RgbImage, Size
+from models.face_generator import FaceGenerator, open_generator
+from models.faces import KEYPOINT_NAMES
+from models.geometry import Crop, Mask
+from models.keypoints import render_crop
+from models.weights import WeightsError
+from streamer.config import FilterSettings
+from streamer.errors import InternalError
+from streamer.filters import Fill
+from streamer.masks import FaceMask, region_size
+from streamer.pictures import RawPicture, RgbPixels
+
+SMALLEST_FACE_PX = 12
+"""Shorter side of the face from which the generator paints; below, there is nothing to be seen of a face."""
+LEAST_IN_SIGHT = 0.35
+"""Part of the face that must lie in the frame; of less, the generator makes something that is no face."""
+_ENLARGEMENT = 2
+"""Fills have up to so many times the generator's resolution, smoothly enlarged; the rest is bilinear."""
+_EYES_AND_NOSE = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye")]
+
+
+class Identities:
+    """Which face a track gets: noise that nobody can foretell or trace back without the run's secret."""
+
+    def __init__(self, seed: int | None, shape: tuple[int, ...]) -> None:
+        """seed: None draws a secret that is never kept. shape: of one noise."""
+        self._secret = secrets.token_bytes(32) if seed is None else hashlib.sha256(b"veil identity %d" % seed).digest()
+        self._shape = shape
+
+    def noise(self, track: int) -> NDArray[np.float32]:
+        """Standard normal; the same for the same track."""
+        key = hmac.digest(self._secret, b"track %d" % track, "sha256")
+        return np.random.Generator(np.random.PCG64(int.from_bytes(key, "big"))).standard_normal(self._shape, np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a face is painted, and what the generator is given of it."""
+
+    crop: Crop
+    picture: RgbImage
+    mask: Mask
+    keypoints: NDArray[np.float32]
+
+
+class GanFilter:
+    """Paints a face over each face; satisfies Filter."""
+
+    def __init__(self, generator: FaceGenerator, *, identity_seed: int | None) -> None:
+        self._generator = generator
+        self._identities = Identities(identity_seed, (generator.noise_planes, 4, 4))
+
+    def fills(self, picture: RawPicture, faces: Sequence[FaceMask], every: Sequence[FaceMask]) -> list[Fill]:
+        reasons = [_obstacle(face, picture.size) for face in faces]
+        paintable = [face for face, reason in zip(faces, reasons, strict=True) if reason is None]
+        painted = iter(self._paint(picture, paintable, every))
+        return [
+            next(painted) if reason is None else Fill(_diffused(picture, face, every), fallback=reason)
+            for face, reason in zip(faces, reasons, strict=True)
+        ]
+
+    def _paint(self, picture: RawPicture, faces: Sequence[FaceMask], every: Sequence[FaceMask]) -> list[Fill]:
+        if not faces:
+            return []
+        places = [self._place(picture, face, every) for face in faces]
+        painted = self._generator.paint(
+            np.stack([place.picture for place in places]),
+            np.stack([place.mask for place in places]),
+            np.concatenate([place.keypoints for place in places]),
+            np.stack([self._identities.noise(face.track) for face in faces]),
+        )
+        return [
+            Fill(_in_range(_part(pixels, place.crop, face), picture))
+            for pixels, place, face in zip(painted, places, faces, strict=True)
+        ]
+
+    def _place(self, picture: RawPicture, face: FaceMask, every: Sequence[FaceMask]) -> _Place:
+        crop = geometry.expand_to_square(face.box, picture.size, self._generator.expansion)
+        given, mask = hidden_crop(picture, crop, every, self._generator.resolution)
+        keypoints = geometry.keypoints_in_crop(face.keypoints[None], face.keypoint_scores[None], crop)
+        return _Place(crop=crop, picture=given, mask=mask, keypoints=keypoints)
+
+
+def open_gan(settings: FilterSettings) -> GanFilter:
+    """The filter with the generator that ships. Raises InternalError where its weights cannot be used."""
+    try:
+        generator = open_generator()
+    except WeightsError as error:
+        raise InternalError(str(error)) from None
+    return GanFilter(generator, identity_seed=settings.identity_seed)
+
+
+def hidden_crop(picture: RawPicture, crop: Crop, every: Sequence[FaceMask], size: int) -> tuple[RgbImage, Mask]:
+    """The crop at (size, size, 3) without any face of the picture, and (size, size) where faces were: those pixels are grey.
+
+    Each face is hidden by the box around its mask, one pixel more on every side, at the picture's resolution.
+    """
+    hidden = [_grown(face.core) for face in every]
+    small = render_crop(picture.surroundings(hidden), picture.size, crop, size)
+    mask = np.zeros((size, size), np.bool_)
+    scale = size / crop.side
+    for x1, y1, x2, y2 in hidden:
+        rows = slice(max(math.floor((y1 - crop.top) * scale), 0), max(math.ceil((y2 - crop.top) * scale), 0))
+        columns = slice(max(math.floor((x1 - crop.left) * scale), 0), max(math.ceil((x2 - crop.left) * scale), 0))
+        mask[rows, columns] = True
+    small[mask] = geometry.PAINT
+    return small, mask
+
+
+def _grown(box: Region) -> Region:
+    return box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1
+
+
+def _obstacle(face: FaceMask, frame_size: Size) -> str | None:
+    """Why a face cannot be painted; None where it can."""
+    x1, y1, x2, y2 = face.box
+    width, height = x2 - x1, y2 - y1
+    if min(width, height) < SMALLEST_FACE_PX:
+        return "small"
+    visible = max(min(x2, frame_size[0]) - max(x1, 0.0), 0.0) * max(min(y2, frame_size[1]) - max(y1, 0.0), 0.0)
+    if visible < LEAST_IN_SIGHT * width * height:
+        return "outside"
+    if not (face.keypoint_scores[_EYES_AND_NOSE] > 0).any():
+        return "keypoints"
+    return None
+
+
+def _part(painted: RgbImage, crop: Crop, face: FaceMask) -> RgbImage:
+    """What lies over the face's region, of the region's size or smaller."""
+    width, height = region_size(face)
+    x1, y1 = face.region[:2]
+    if crop.side <= painted.shape[0]:
+        # The picture is coarser than the generator: the mean of areas, so that nothing flickers.
+        painted = geometry.resize(painted, crop.side)
+    limit = _ENLARGEMENT * painted.shape[0] / crop.side
+    size = (math.ceil(width * min(1.0, limit)), math.ceil(height * min(1.0, limit)))
+    x_step, y_step = width / size[0], height / size[1]  # pixels of the picture to a pixel of the fill
+    scale = painted.shape[0] / crop.side
+    to_painted = np.array(
+        [
+            [x_step * scale, 0, (x1 - crop.left + x_step / 2) * scale - 0.5],
+            [0, y_step * scale, (y1 - crop.top + y_step / 2) * scale - 0.5],
+        ]
+    )
+    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(painted, to_painted, size, flags=how, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
+def _diffused(picture: RawPicture, face: FaceMask, every: Sequence[FaceMask]) -> RgbPixels:
+    """The colours of the surroundings, grown together over the face."""
+    crop = geometry.expand_to_square(face.box, picture.size, 0.5)
+    small, mask = hidden_crop(picture, crop, every, 32)
+    if mask.all():
+        small[:] = 51
+    else:
+        small = cv2.inpaint(small, mask.astype(np.uint8), 3, cv2.INPAINT_TELEA)  # type: ignore[assignment]
+    return _in_range(_part(small, crop, face), picture)
+
+
+def _in_range(rgb: RgbImage, picture: RawPicture) -> RgbPixels:
+    """Pixels 0 to 255 as those of the picture."""
+    if picture.dtype == np.uint8 and picture.white == 255:
+        return rgb
+    return (rgb.astype(np.float32) * (picture.white / 255) + 0.5).astype(picture.dtype)
