@@ -60,6 +60,8 @@ class FilterSettings(Settings, frozen=True, kw_only=True):
     """solid: the colour as #rrggbb."""
     image: str | None = None
     """image: path of the picture that is laid over each face."""
+    stabilize: bool = True
+    """gan: what was painted before, moved along with the face, goes into what is painted now, so that it does not flicker."""
     identity_seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     """gan: with the same seed, the same faces are painted again; null draws new ones in every run, which nobody can repeat."""
 

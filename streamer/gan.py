@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import geometry
+from models.blending import join
 from models.detectors import Region, RgbImage, Size
 from models.face_generator import FaceGenerator, open_generator
 from models.faces import KEYPOINT_NAMES
 from models.geometry import Crop, Mask
 from models.keypoints import render_crop
+from models.stabilizer import Pose, Stabilizer
 from models.weights import WeightsError
 from streamer.config import FilterSettings
 from streamer.errors import InternalError
@@ -68,8 +70,9 @@ class _Place:
 class GanFilter:
     """Paints a face over each face; satisfies Filter."""
 
-    def __init__(self, generator: FaceGenerator, *, identity_seed: int | None) -> None:
+    def __init__(self, generator: FaceGenerator, *, identity_seed: int | None, is_stabilized: bool = True) -> None:
         self._generator = generator
+        self._stabilizer = Stabilizer() if is_stabilized else None
         self._identities = Identities(identity_seed, (generator.noise_planes, 4, 4))
 
     def fills(self, picture: RawPicture, faces: Sequence[FaceMask], every: Sequence[FaceMask]) -> list[Fill]:
@@ -91,10 +94,19 @@ class GanFilter:
             np.concatenate([place.keypoints for place in places]),
             np.stack([self._identities.noise(face.track) for face in faces]),
         )
+        joined = [join(pixels, place.picture, place.mask) for pixels, place in zip(painted, places, strict=True)]
+        steady = [self._steady(face, place, pixels) for face, place, pixels in zip(faces, places, joined, strict=True)]
         return [
             Fill(_in_range(_part(pixels, place.crop, face), picture))
-            for pixels, place, face in zip(painted, places, faces, strict=True)
+            for pixels, place, face in zip(steady, places, faces, strict=True)
         ]
+
+    def _steady(self, face: FaceMask, place: _Place, painted: RgbImage) -> RgbImage:
+        """With the past of its track mixed in."""
+        if face.time_s is None or self._stabilizer is None:
+            return painted
+        pose = Pose(box=face.box, keypoints=face.keypoints, keypoint_scores=face.keypoint_scores)
+        return self._stabilizer.blend(face.track, face.time_s, painted, place.mask, place.crop, pose)
 
     def _place(self, picture: RawPicture, face: FaceMask, every: Sequence[FaceMask]) -> _Place:
         crop = geometry.expand_to_square(face.box, picture.size, self._generator.expansion)
@@ -109,7 +121,7 @@ def open_gan(settings: FilterSettings) -> GanFilter:
         generator = open_generator()
     except WeightsError as error:
         raise InternalError(str(error)) from None
-    return GanFilter(generator, identity_seed=settings.identity_seed)
+    return GanFilter(generator, identity_seed=settings.identity_seed, is_stabilized=settings.stabilize)
 
 
 def hidden_crop(picture: RawPicture, crop: Crop, every: Sequence[FaceMask], size: int) -> tuple[RgbImage, Mask]:

@@ -47,15 +47,23 @@ Fallbacks = dict[int, str]
 class KnownFaces:
     """More about the faces of a picture than their boxes: row i is face i.
 
-    tracks: (faces,), whose faces they are. keypoints, keypoint_scores: (faces, 7, 2) pixels and (faces, 7).
+    tracks: (faces,), whose faces they are. keypoints, keypoint_scores: (faces, 7, 2) pixels and (faces, 7). time_s: of the picture
+    in its stream, None for photos.
     """
 
+    time_s: float | None = None
     tracks: NDArray[np.int64]
     keypoints: Keypoints
     keypoint_scores: KeypointScores
 
     def add_to(self, mask: FaceMask, row: int) -> FaceMask:
-        return replace(mask, track=int(self.tracks[row]), keypoints=self.keypoints[row], keypoint_scores=self.keypoint_scores[row])
+        return replace(
+            mask,
+            track=int(self.tracks[row]),
+            time_s=self.time_s,
+            keypoints=self.keypoints[row],
+            keypoint_scores=self.keypoint_scores[row],
+        )
 
 
 _Form = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type

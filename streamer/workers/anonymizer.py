@@ -106,7 +106,9 @@ class AnonymizerWorker:
         raw = self._raw.planes(frame)
         with self._safe.writing(stream=frame.stream, number=frame.number, slot=free.slot, generation=free.generation) as safe:
             if tracked.covered_whole is None:
-                known = KnownFaces(tracks=tracked.tracks, keypoints=tracked.keypoints, keypoint_scores=tracked.keypoint_scores)
+                known = KnownFaces(
+                    time_s=frame.time_s, tracks=tracked.tracks, keypoints=tracked.keypoints, keypoint_scores=tracked.keypoint_scores
+                )
                 fallbacks.update(self._hider.hide(raw, safe, tracked.boxes, known))
             else:
                 self._hider.cover_whole(safe)

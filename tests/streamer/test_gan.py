@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,21 @@ def test_surroundings_of_photos_hide_before_they_shrink(dtype: type[np.unsignedi
     assert small.dtype == np.uint8
     assert small.min() >= 127
     assert image[60, 60, 0] == 0, "the picture itself is untouched"
+
+
+def test_frames_of_a_video_are_steadier_than_photos_of_them(portrait: Portrait) -> None:
+    """Noise around the face changes what is painted in every frame; in a video the past holds it still."""
+    layout = PictureLayout(width=480, height=480, pixel_format="yuv444p", color=ColorTags(range=2, matrix=1))
+    rng = np.random.default_rng(0)
+    x1, y1, x2, y2 = portrait.faces.boxes[0].astype(int)
+    changes = {}
+    for is_video in (True, False):
+        hider, painted = Hider(gan(), layout), []
+        for number in range(10):
+            noisy = np.clip(portrait.image + rng.normal(0, 25, portrait.image.shape), 0, 255).astype(np.uint8)
+            safe = layout.planes(np.zeros(layout.nbytes, np.uint8))
+            known = dataclasses.replace(portrait.known(), time_s=number / 25 if is_video else None)
+            hider.hide(rgb_to_region(noisy, layout), safe, portrait.faces.boxes, known)
+            painted.append(safe[0][y1:y2, x1:x2].astype(float))
+        changes[is_video] = np.mean([np.abs(one - other).mean() for one, other in zip(painted[4:], painted[5:], strict=False)])
+    assert changes[True] < 0.6 * changes[False]

@@ -1,0 +1,45 @@
+"""Makes a painted face meet what is around it: the step at the mask's edge is spread inwards until nobody sees it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.geometry import Mask
+
+REACH = 0.06
+"""How far the step is spread into the mask, as a part of the crop's side: there it has fallen to a third."""
+
+Pixels = NDArray[np.uint8]  # (R, R, 3)
+
+
+def join(painted: Pixels, given: Pixels, mask: Mask) -> Pixels:
+    """The painted crop with colours that run into those around the mask, as a membrane between them would; (R, R, 3).
+
+    painted, given: (R, R, 3), the generator's output and the picture it got. mask: (R, R), True where the face was hidden. Pixels
+    outside the mask stay as they are. A mask without an edge inside the crop leaves all as it is.
+    """
+    hidden = mask.astype(np.float32)
+    rim = mask & (cv2.erode(hidden, np.ones((3, 3)), borderType=cv2.BORDER_REPLICATE) < 1)
+    if not rim.any():
+        return painted
+    known = 1 - hidden
+    around = _mean(given.astype(np.float32), known, 1.0)
+    now = painted.astype(np.float32)
+    on_rim = rim.astype(np.float32)
+    reach = REACH * mask.shape[0]
+    step = _mean((around - now) * on_rim[:, :, np.newaxis], on_rim, reach / 2, is_weighted=True)
+    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3) - 1
+    fading = np.where(mask, np.exp(-depth.clip(0) / reach), 0)[:, :, np.newaxis]
+    joined: Pixels = np.rint(now + step * fading).clip(0, 255).astype(np.uint8)
+    return joined
+
+
+def _mean(
+    values: NDArray[np.float32], weights: NDArray[np.float32], sigma: float, *, is_weighted: bool = False
+) -> NDArray[np.float32]:
+    """The Gaussian mean of those pixels that have weights, also where there is none near."""
+    weighted = values if is_weighted else values * weights[:, :, np.newaxis]
+    summed, total = (cv2.GaussianBlur(each, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT) for each in (weighted, weights))
+    return np.asarray(summed / np.maximum(total, 1e-6)[:, :, np.newaxis], np.float32)

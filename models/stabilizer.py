@@ -1,0 +1,141 @@
+"""Keeps a painted face from flickering: what was painted before, moved along with the face, goes into what is painted now.
+
+    painted crop of this frame + (blend of the frames before -> moved by the keypoints' motion) -> blend of this frame
+
+Faces move little between frames once position, size and tilt are taken out. Where they do (a turn of the head, an opening mouth),
+the past counts less, so that it leaves no ghosts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.faces import KEYPOINT_NAMES
+from models.geometry import Crop, Mask
+
+MEMORY_S = 0.3
+"""The past loses half of its weight in 0.7 of this time."""
+LONGEST_GAP_S = 0.5
+"""What is older has no part in the present."""
+STILL, MOVED = 0.015, 0.05
+"""Keypoints that move this much against each other, in longer sides of the box: the past counts in full, or not at all."""
+_FACE_POINTS = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
+
+Pixels = NDArray[np.uint8]  # (R, R, 3)
+Affine = NDArray[np.float64]  # (2, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """Where a face is in the picture.
+
+    box: x1 y1 x2 y2, pixels. keypoints, keypoint_scores: (7, 2) pixels and (7,), 0 = absent.
+    """
+
+    box: tuple[float, float, float, float]
+    keypoints: NDArray[np.float32]
+    keypoint_scores: NDArray[np.float32]
+
+    @property
+    def side(self) -> float:
+        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Past:
+    time_s: float
+    crop: Crop
+    pose: Pose
+    blend: NDArray[np.float32]  # (R, R, 3)
+
+
+class Stabilizer:
+    """The blends of the tracks of one stream; forgets those that are gone."""
+
+    def __init__(self, memory_s: float = MEMORY_S) -> None:
+        self._memory_s = memory_s
+        self._pasts: dict[int, _Past] = {}
+
+    def blend(self, track: int, time_s: float, painted: Pixels, mask: Mask, crop: Crop, pose: Pose) -> Pixels:
+        """The painted crop with the past of its track mixed in where the mask is; (R, R, 3), and what the next frame starts from.
+
+        painted: (R, R, 3). mask: (R, R), True where the face was hidden. Frames come in order of time.
+        """
+        self._forget(time_s)
+        now = painted.astype(np.float32)
+        past = self._pasts.get(track)
+        if past is not None:
+            weight = self._weight(past, time_s, pose)
+            if weight > 0:
+                moved, is_known = _moved(past, crop, pose, painted.shape[0])
+                share = np.where(mask & is_known, np.float32(weight), np.float32(0))[:, :, np.newaxis]
+                now += (moved - now) * share
+        self._pasts[track] = _Past(time_s=time_s, crop=crop, pose=pose, blend=now)
+        return np.rint(now).clip(0, 255).astype(np.uint8)
+
+    def _weight(self, past: _Past, time_s: float, pose: Pose) -> float:
+        """How much of the past goes into this frame, 0 to 1."""
+        change = _change(past.pose, pose)
+        steadiness = min(max((MOVED - change) / (MOVED - STILL), 0.0), 1.0)
+        return steadiness * math.exp(-max(time_s - past.time_s, 0.0) / self._memory_s)
+
+    def _forget(self, time_s: float) -> None:
+        self._pasts = {track: past for track, past in self._pasts.items() if time_s - past.time_s <= LONGEST_GAP_S}
+
+
+def similarity(before: NDArray[np.floating], after: NDArray[np.floating]) -> Affine:
+    """The turn, growth and shift that bring points nearest to others, least squares (Umeyama 1991).
+
+    before, after: (N, 2), N at least 1; a single pair gives a shift.
+    """
+    first, second = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    from_mean, to_mean = first.mean(0), second.mean(0)
+    first, second = first - from_mean, second - to_mean
+    spread = float((first**2).sum())
+    if spread < 1e-9:
+        cosine, sine = 1.0, 0.0
+    else:
+        cosine = float((first * second).sum()) / spread
+        sine = float((first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum()) / spread
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    return np.column_stack((turn, to_mean - turn @ from_mean))
+
+
+def _motion(before: Pose, after: Pose) -> tuple[Affine, NDArray[np.float64]]:
+    """How a face moved in the picture, and by how much each keypoint moved otherwise, pixels; that of the box without keypoints."""
+    common = [point for point in _FACE_POINTS if before.keypoint_scores[point] > 0 and after.keypoint_scores[point] > 0]
+    if len(common) < 2:
+        boxes = [np.array([pose.box[:2], pose.box[2:]]) for pose in (before, after)]
+        return similarity(*boxes), np.zeros(0)
+    first, second = (np.asarray(pose.keypoints[common], np.float64) for pose in (before, after))
+    motion = similarity(first, second)
+    return motion, np.hypot(*(first @ motion[:, :2].T + motion[:, 2] - second).T)
+
+
+def _change(before: Pose, after: Pose) -> float:
+    """How much the keypoints moved against each other, in longer sides of the box."""
+    _, errors = _motion(before, after)
+    return float(np.sqrt((errors**2).mean())) / after.side if len(errors) else 0.0
+
+
+def _moved(past: _Past, crop: Crop, pose: Pose, size: int) -> tuple[NDArray[np.float32], Mask]:
+    """The past's blend as it lies in a crop now, and where it is known."""
+    motion, _ = _motion(past.pose, pose)
+    to_picture = _affine(past.crop.side / size, past.crop.left, past.crop.top)
+    to_crop = _affine(size / crop.side, -crop.left * size / crop.side, -crop.top * size / crop.side)
+    whole = to_crop @ np.vstack((motion, [0, 0, 1])) @ to_picture
+    # From pixel corners to pixel centres.
+    centre, back = _affine(1, 0.5, 0.5), _affine(1, -0.5, -0.5)
+    matrix = (back @ whole @ centre)[:2]
+    moved = cv2.warpAffine(past.blend, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    known = cv2.warpAffine(np.ones((size, size), np.float32), matrix, (size, size), flags=cv2.INTER_LINEAR)
+    return np.asarray(moved, np.float32), np.asarray(known > 0.999)
+
+
+def _affine(scale: float, x: float, y: float) -> NDArray[np.float64]:
+    return np.array([[scale, 0, x], [0, scale, y], [0, 0, 1]], np.float64)

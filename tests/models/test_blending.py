@@ -1,0 +1,74 @@
+"""The step at a mask's edge is spread inwards, and nothing else happens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.blending import join
+
+SIZE = 64
+
+
+def mask_of(top: int = 16, bottom: int = 52, left: int = 14, right: int = 48) -> NDArray[np.bool_]:
+    mask = np.zeros((SIZE, SIZE), np.bool_)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def flat(level: int) -> NDArray[np.uint8]:
+    return np.full((SIZE, SIZE, 3), level, np.uint8)
+
+
+def test_colours_meet_at_the_edge_and_are_kept_in_the_middle() -> None:
+    mask = mask_of()
+    given = np.where(mask[:, :, None], np.uint8(128), flat(90))
+    painted = np.where(mask[:, :, None], np.uint8(170), given)
+    joined = join(painted, given, mask).astype(int)
+    assert np.array_equal(joined[~mask], given[~mask])
+    assert np.abs(joined[16, 30] - 90).max() <= 4, "at the edge: the colour around"
+    assert np.abs(joined[34, 31] - 170).max() <= 4, "in the middle: what was painted"
+    column = joined[16:34, 31, 0]
+    assert (np.diff(column) >= 0).all()
+    assert np.diff(column).max() < 20, "no step is left"
+
+
+def test_each_side_meets_its_own_colour() -> None:
+    mask = mask_of()
+    given = flat(60)
+    given[:, 32:] = 200
+    given[mask] = 128
+    painted = np.where(mask[:, :, None], np.uint8(130), given)
+    joined = join(painted, given, mask).astype(int)
+    assert abs(joined[34, 14, 0] - 60) < 12
+    assert abs(joined[34, 47, 0] - 200) < 12
+
+
+def test_what_fits_already_stays_as_it_is() -> None:
+    mask = mask_of()
+    given = np.where(mask[:, :, None], np.uint8(128), flat(100))
+    assert np.abs(join(flat(100), given, mask).astype(int) - 100).max() <= 1
+
+
+@pytest.mark.parametrize("mask", [np.ones((SIZE, SIZE), np.bool_), np.zeros((SIZE, SIZE), np.bool_)])
+def test_a_mask_without_an_edge_changes_nothing(mask: NDArray[np.bool_]) -> None:
+    painted = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    np.testing.assert_array_equal(join(painted, flat(128), mask), painted)
+
+
+def test_where_the_mask_reaches_the_border_only_the_sides_inside_are_joined() -> None:
+    mask = mask_of(bottom=SIZE)
+    given = np.where(mask[:, :, None], np.uint8(128), flat(90))
+    painted = np.where(mask[:, :, None], np.uint8(170), given)
+    joined = join(painted, given, mask).astype(int)
+    assert abs(joined[63, 31, 0] - 170) <= 4
+
+
+def test_nothing_hidden_is_looked_at() -> None:
+    mask = mask_of()
+    rng = np.random.default_rng(1)
+    painted = rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    one, other = (rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8) for _ in range(2))
+    other[~mask] = one[~mask]
+    np.testing.assert_array_equal(join(painted, one, mask), join(painted, other, mask))

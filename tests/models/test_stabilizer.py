@@ -1,0 +1,111 @@
+"""The past goes into the present where the face is steady, follows its motion, and leaves no ghosts."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.geometry import Crop, expand_to_square
+from models.stabilizer import LONGEST_GAP_S, Pose, Stabilizer, similarity
+
+SIZE = 64
+PICTURE = (640, 480)
+MASK = np.zeros((SIZE, SIZE), np.bool_)
+MASK[12:54, 14:50] = True
+STEP_S = 0.04
+
+
+def pose(
+    x: float = 200.0, y: float = 150.0, side: float = 120.0, *, turn_deg: float = 0.0, mouth: float = 0.0, score: float = 1.0
+) -> Pose:
+    places = np.array([[0, 0.1], [0.17, -0.1], [-0.17, -0.1], [0.4, -0.05], [-0.4, -0.05], [0.8, 0.9], [-0.8, 0.9]])
+    places[0, 1] += mouth
+    angle = np.radians(turn_deg)
+    turned = places @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    keypoints = (np.array([x + side / 2, y + side / 2]) + turned * side).astype(np.float32)
+    return Pose(box=(x, y, x + side, y + side), keypoints=keypoints, keypoint_scores=np.full(7, score, np.float32))
+
+
+def crop_of(where: Pose) -> Crop:
+    return expand_to_square(where.box, PICTURE, 0.225)
+
+
+def noise(seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+
+
+def blob(where: Pose, crop: Crop) -> NDArray[np.uint8]:
+    """A soft spot at the nose, as it lies in the crop."""
+    x, y = (where.keypoints[0] - [crop.left, crop.top]) * SIZE / crop.side
+    rows, columns = np.mgrid[:SIZE, :SIZE] + 0.5
+    spot = 60 + 150 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 50)
+    return np.repeat(spot[:, :, None], 3, 2).astype(np.uint8)
+
+
+def test_a_steady_face_flickers_less_and_only_inside_the_mask() -> None:
+    stabilizer, where = Stabilizer(), pose()
+    frames = [stabilizer.blend(1, number * STEP_S, noise(number), MASK, crop_of(where), where) for number in range(20)]
+    raw = np.mean([np.abs(noise(n).astype(float) - noise(n - 1))[MASK].mean() for n in range(10, 20)])
+    steady = np.mean([np.abs(frames[n].astype(float) - frames[n - 1])[MASK].mean() for n in range(10, 20)])
+    assert steady < 0.35 * raw
+    for number, frame in enumerate(frames):
+        np.testing.assert_array_equal(frame[~MASK], noise(number)[~MASK])
+
+
+def test_the_first_frame_of_a_track_is_as_painted() -> None:
+    stabilizer, where = Stabilizer(), pose()
+    stabilizer.blend(1, 0.0, noise(0), MASK, crop_of(where), where)
+    np.testing.assert_array_equal(stabilizer.blend(2, STEP_S, noise(1), MASK, crop_of(where), where), noise(1))
+
+
+@pytest.mark.parametrize("motion", [{"x": 4.0}, {"y": -3.0}, {"side": 5.0}, {"turn_deg": 4.0}, {"x": 2.5, "turn_deg": -3.0}])
+def test_the_past_moves_with_the_face(motion: dict[str, float]) -> None:
+    stabilizer = Stabilizer()
+    for number in range(12):
+        start = {"x": 200.0, "y": 150.0, "side": 120.0, "turn_deg": 0.0}
+        where = pose(**{key: value + number * motion.get(key, 0.0) for key, value in start.items()})
+        crop = crop_of(where)
+        blended = stabilizer.blend(1, number * STEP_S, blob(where, crop), MASK, crop, where)
+    assert np.abs(blended.astype(int) - blob(where, crop))[MASK].mean() < 3
+
+
+def test_a_face_that_changes_leaves_no_ghost() -> None:
+    stabilizer = Stabilizer()
+    stabilizer.blend(1, 0.0, noise(0), MASK, crop_of(pose()), pose())
+    moved = pose(mouth=0.15)
+    np.testing.assert_array_equal(stabilizer.blend(1, STEP_S, noise(1), MASK, crop_of(moved), moved), noise(1))
+
+
+def test_what_is_long_ago_has_no_part_and_is_forgotten() -> None:
+    stabilizer, where = Stabilizer(), pose()
+    stabilizer.blend(1, 0.0, noise(0), MASK, crop_of(where), where)
+    late_s = LONGEST_GAP_S + 0.1
+    np.testing.assert_array_equal(stabilizer.blend(1, late_s, noise(1), MASK, crop_of(where), where), noise(1))
+    for track in range(100):
+        stabilizer.blend(track, 10.0 + track, noise(2), MASK, crop_of(where), where)
+    assert len(stabilizer._pasts) == 1
+
+
+def test_without_keypoints_the_box_tells_the_motion() -> None:
+    stabilizer = Stabilizer()
+    for number in range(8):
+        where = pose(200 + 5.0 * number, score=0.0)
+        crop = crop_of(where)
+        blended = stabilizer.blend(1, number * STEP_S, blob(where, crop), MASK, crop, where)
+    assert np.abs(blended.astype(int) - blob(where, crop))[MASK].mean() < 3
+
+
+@given(turn=st.floats(-3, 3), scale=st.floats(0.2, 5), x=st.floats(-50, 50), y=st.floats(-50, 50), count=st.integers(2, 6))
+def test_a_similarity_is_found_again(turn: float, scale: float, x: float, y: float, count: int) -> None:
+    points = np.random.default_rng(count).uniform(-20, 20, (count, 2))
+    expected = np.column_stack((scale * cv2.getRotationMatrix2D((0, 0), np.degrees(turn), 1.0)[:, :2], [x, y]))
+    found = similarity(points, points @ expected[:, :2].T + expected[:, 2])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_one_pair_of_points_is_a_shift() -> None:
+    np.testing.assert_allclose(similarity(np.array([[1.0, 2.0]]), np.array([[4.0, 1.0]])), [[1, 0, 3], [0, 1, -1]])
