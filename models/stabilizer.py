@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.faces import KEYPOINT_NAMES
 from models.geometry import Crop, Mask
 
-MEMORY_S = 0.3
+MEMORY_S = 0.2
 """The past loses half of its weight in 0.7 of this time."""
 LONGEST_GAP_S = 0.5
 """What is older has no part in the present."""

@@ -44,7 +44,7 @@ _POINTS = slice(4, 4 + 2 * _NAMES)
 _POINT_SCORES = slice(_POINTS.stop, _POINTS.stop + _NAMES)
 _SCORE = _POINT_SCORES.stop
 _COLUMNS = _SCORE + 1
-_SMOOTHED = slice(0, _POINTS.stop)
+_SMOOTHED = slice(0, _POINT_SCORES.stop)
 _ARRAYS = ("_numbers", "_times_s", "_rows", "_is_doubtful", "_covered", "_smoothed", "_excess", "_largest_excess")
 _OUTWARDS = np.array([-1.0, -1.0, 1.0, 1.0])
 
@@ -179,7 +179,7 @@ class History:
         # Where the future was not known in time, the margin may be too small after all.
         box = np.concatenate((np.minimum(box[:2], raw[:2]), np.maximum(box[2:], raw[2:4])))
         self._covered[at] = box
-        return Cover(box, "detected", float(raw[_SCORE]), values[_POINTS].reshape(_NAMES, 2), raw[_POINT_SCORES])
+        return Cover(box, "detected", float(raw[_SCORE]), values[_POINTS].reshape(_NAMES, 2), values[_POINT_SCORES])
 
     def _smooth_to(self, stop: int) -> None:
         """Smooths the detections before `stop` and finds how far any within a time sticks out of its smoothed box."""
@@ -257,18 +257,41 @@ class History:
 def _fit(times_s: NDArray[np.float64], rows: NDArray[np.float64], raw: NDArray[np.float64]) -> NDArray[np.float64]:
     """The value at time 0 of a line fitted to each column with Gaussian weights: no lag, whatever the spacing in time.
 
-    A keypoint that is absent in any of the rows stays as it is.
+    A keypoint is present where it is in at least half of the rows, by weight, so that it does not come and go; its place is then
+    that of those rows.
     """
     weights = np.exp(times_s * times_s * (-0.5 / SMOOTHING_S**2))
-    timed = weights * times_s
-    s0, s1, s2 = weights.sum(), timed.sum(), timed @ times_s
+    values = raw[_SMOOTHED].copy()
+    box = _at_zero(times_s, weights[:, None], rows[:, :4])
+    if box is None:
+        return values
+    values[:4] = box
+    scores = rows[:, _POINT_SCORES]
+    shares = weights[:, None] * (scores > 0)
+    present = shares.sum(axis=0) >= 0.5 * weights.sum()
+    values[_POINT_SCORES] = np.where(present, (shares * scores).sum(axis=0) / np.maximum(shares.sum(axis=0), 1e-12), 0.0)
+    if present.any():
+        points = _at_zero(times_s, np.repeat(shares[:, present], 2, axis=1), rows[:, _POINTS][:, np.repeat(present, 2)])
+        if points is not None:
+            values[_POINTS][np.repeat(present, 2)] = points
+        elif not (raw[_POINT_SCORES][present] > 0).all():
+            values[_POINT_SCORES] = raw[_POINT_SCORES]
+    return values
+
+
+def _at_zero(
+    times_s: NDArray[np.float64], weights: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """The value at time 0 of a line fitted to each column; None where one has weights at one time only.
+
+    weights: (rows, columns) or (rows, 1).
+    """
+    timed = weights * times_s[:, None]
+    s0, s1, s2 = weights.sum(axis=0), timed.sum(axis=0), (timed * times_s[:, None]).sum(axis=0)
     determinant = s0 * s2 - s1 * s1
-    if determinant < 1e-12:
-        return raw[_SMOOTHED]
-    values: NDArray[np.float64] = ((s2 * weights - s1 * timed) / determinant) @ rows[:, _SMOOTHED]
-    is_absent = (rows[:, _POINT_SCORES] <= 0).any(axis=0)
-    if is_absent.any():
-        values[_POINTS].reshape(_NAMES, 2)[is_absent] = raw[_POINTS].reshape(_NAMES, 2)[is_absent]
+    if (determinant < 1e-12).any():
+        return None
+    values: NDArray[np.float64] = ((s2 * weights - s1 * timed) * columns).sum(axis=0) / determinant
     return values
 
 

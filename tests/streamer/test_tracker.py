@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -129,6 +130,36 @@ def test_gaps_are_bridged_where_the_face_was(moving: float) -> None:
             assert frame.scores[0] == 0
             assert frame.keypoint_scores[0].min() > 0.5
             np.testing.assert_allclose(frame.keypoints[0, 0], [200 + moving * number / RATE, 300], atol=3)
+
+
+@pytest.mark.parametrize("moving", [0.0, 120.0])
+def test_keypoints_do_not_come_and_go(moving: float) -> None:
+    """One that is found in two frames of three is there in all of them, one that is found in one of four in none."""
+
+    def faces(number: int) -> Faces:
+        found = faces_at(square(200 + moving * number / RATE, 300, 60), keypoint_score=0.8)
+        scores, keypoints = found.keypoint_scores.copy(), found.keypoints.copy()
+        if number % 3 == 0:
+            scores[0, 1], keypoints[0, 1] = 0, -99
+        if number % 4:
+            scores[0, 2], keypoints[0, 2] = 0, -99
+        return dataclasses.replace(found, keypoints=keypoints, keypoint_scores=scores)
+
+    for number, frame in enumerate(track([faces(number) for number in range(40)])[6:-6], start=6):
+        np.testing.assert_allclose(frame.keypoint_scores[0, [0, 1, 2]], [0.8, 0.8, 0.0], atol=1e-5)
+        for point in (0, 1):
+            np.testing.assert_allclose(frame.keypoints[0, point], [200 + moving * number / RATE, 300], atol=0.5)
+
+
+@pytest.mark.parametrize("seen", [range(0, 20), range(20, 40)])
+def test_a_face_out_of_sight_keeps_its_keypoints_where_it_is_heading(seen: range) -> None:
+    tracked = track([faces_at(square(200 + 2.0 * n, 300, 60), keypoint_score=0.8) if n in seen else faces_at() for n in range(40)])
+    for number in (13, 26):
+        if number not in seen:
+            (frame,) = (frame for frame in tracked if frame.number == number)
+            assert frame.reasons[0] in ("held", "reached_back")
+            assert frame.keypoint_scores[0].min() > 0.5
+            assert abs(frame.keypoints[0, 0, 0] - (200 + 2.0 * number)) < 8
 
 
 def test_a_walker_found_only_every_third_of_a_second_is_covered_all_the_way() -> None:
