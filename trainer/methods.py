@@ -14,6 +14,7 @@ from loguru import logger
 from numpy.typing import NDArray
 
 from models import baselines, geometry
+from models.blending import join
 from models.detectors import RgbImage
 from models.geometry import Crop, Mask
 from trainer.augment import LabelledFace
@@ -195,7 +196,8 @@ def generate(
     for face, crop in zip(faces, painted, strict=True):
         picture = face.picture.copy()
         if not is_full_crop:
-            geometry.paste(picture, face.crop, crop, face.mask)
+            # As served.
+            geometry.paste(picture, face.crop, join(crop, face.given, face.given_mask), face.mask)
             results.append(_left(face, picture))
             continue
         whole = np.ones_like(face.mask)
