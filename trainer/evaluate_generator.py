@@ -35,7 +35,7 @@ GRID_PX = 128
 SPREAD_FACES, SPREAD_DRAWS = 48, 4
 NOT_MEASURED = "not measured"
 DETECTOR_ERROR = "eyes and nose (detector)"
-PLAIN_WIDTH = 170
+PLAIN_WIDTH = 200
 """Characters of a line where the table is not printed on a terminal."""
 VALIDATION_SHARE = DataSettings(kind="labels", root="").validation_share
 
