@@ -88,6 +88,12 @@ LEAST_CLOSE_UP = 0.5
 """Part of the frame's width or height from which a face of the close-up pass counts; smaller ones are the other pass's."""
 CONTAINED = 0.9
 """Part of a box from which it is taken as a fragment of a better close-up."""
+SURE_CLOSE_UP = 0.5
+"""Score from which a close-up takes in fragments of its face, even such as score better: of a face that is too large for it the
+other pass finds several parts, each with the eyes and the nose of the whole."""
+FRAGMENT, SAME_LANDMARKS = 0.6, 0.2
+"""A fragment has less than this part of the close-up's area, and its eyes and nose are, on average, no further from the close-up's
+than this part of the close-up's width."""
 GREY = 114
 
 
@@ -116,15 +122,15 @@ class CenterFaceDetector:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be above 0 and below 1, is {threshold}")
         self._sides = dict.fromkeys(WORKING_SIDES["default"], size) if isinstance(size, int) else WORKING_SIDES[size]
-        self._least_logit = float(np.log(threshold / (1 - threshold)))
+        self._threshold = threshold
         self._network = open_backend(backend, "centerface.onnx", threads=threads)
 
     def detect(self, render: Render, frame_size: Size, *, effort: Effort = "thorough") -> Faces:
         size = working_size(frame_size, self._sides[effort])
         picture = render((0, 0, *frame_size), size)
-        faces = self._find(picture, frame_size)
+        faces = self._find(picture, frame_size, self._threshold)
         if effort == "thorough":
-            return merge(faces, self._find_close_ups(picture, frame_size))
+            return merge(faces, self._find_close_ups(picture, frame_size), self._threshold)
         if self._sides[effort] < self._sides["careful"]:
             return replace(faces, boxes=_grown(faces.boxes, QUICK_ERROR_PX * max(frame_size) / max(size), QUICK_ERROR))
         return faces
@@ -136,14 +142,16 @@ class CenterFaceDetector:
         shrunk = resize(picture, (width, height))
         grey = (GREY, GREY, GREY)
         bordered = cv2.copyMakeBorder(shrunk, down, down, across, across, cv2.BORDER_CONSTANT, value=grey)
-        faces = self._find(bordered.astype(np.uint8, copy=False), frame_size, border=(across, down))
+        # Whatever the threshold, those that take in fragments are needed.
+        least = min(self._threshold, SURE_CLOSE_UP)
+        faces = self._find(bordered.astype(np.uint8, copy=False), frame_size, least, border=(across, down))
         sides = (faces.boxes[:, 2:] - faces.boxes[:, :2]) / np.array(frame_size, np.float32)
         return faces[sides.max(axis=1) >= LEAST_CLOSE_UP]
 
-    def _find(self, picture: RgbImage, frame_size: Size, border: Size = (0, 0)) -> Faces:
+    def _find(self, picture: RgbImage, frame_size: Size, threshold: float, border: Size = (0, 0)) -> Faces:
         """Faces in pixels of the frame, of which `picture` shows all inside `border`; best first, each once."""
         maps: Maps = self._network.run([picture[None]])[0][0]
-        faces = decode(maps, self._least_logit)
+        faces = decode(maps, float(np.log(threshold / (1 - threshold))))
         faces = faces[suppress_overlaps(faces.boxes, faces.scores, MAX_OVERLAP)]
         origin = np.array(border, np.float32)
         scale = np.array(frame_size, np.float32) / (np.array(picture.shape[1::-1], np.float32) - 2 * origin)
@@ -190,16 +198,46 @@ def suppress_overlaps(boxes: Boxes, scores: Scores, max_overlap: float) -> NDArr
     return np.array(kept, np.intp)
 
 
-def merge(faces: Faces, close_ups: Faces) -> Faces:
+def merge(faces: Faces, close_ups: Faces, threshold: float = 0.0) -> Faces:
     """Both, best first, each face once: of overlapping ones the better stays, and no fragment of a better close-up.
 
-    A face is dropped only for a better one, so that raising the threshold never adds a face.
+    Sure close-ups take in fragments that are better than themselves, and stay for it whatever their own score; others need one
+    above the threshold. A face is dropped only for a better one or for its close-up, so that raising the threshold never adds
+    a face.
     """
-    is_whole = np.ones(len(faces), np.bool_)
+    is_rest, whole = take_in_fragments(faces, close_ups)
     for box, score in zip(close_ups.boxes, close_ups.scores, strict=True):
-        is_whole &= (_shared_areas(box, faces.boxes) < CONTAINED * _areas(faces.boxes)) | (faces.scores >= score)
-    both = concatenate(faces[is_whole], close_ups)
-    return both[suppress_overlaps(both.boxes, both.scores, MAX_OVERLAP)]
+        is_rest &= (_shared_areas(box, faces.boxes) < CONTAINED * _areas(faces.boxes)) | (faces.scores >= score)
+    rest, has_more = faces[is_rest], whole.scores > close_ups.scores
+    is_wanted = has_more | (close_ups.scores > threshold)
+    # By its own score, so that what it has taken in does not make it stronger against other people's faces.
+    both = concatenate(rest, close_ups[is_wanted])
+    stays = np.concatenate([np.zeros(len(rest), np.bool_), has_more[is_wanted]])
+    stays[suppress_overlaps(both.boxes, both.scores, MAX_OVERLAP)] = True
+    result = concatenate(rest, whole[is_wanted])[stays]
+    return result[np.argsort(-result.scores, kind="stable")]
+
+
+def take_in_fragments(faces: Faces, close_ups: Faces) -> tuple[NDArray[np.bool_], Faces]:
+    """Which faces are no fragment of a sure close-up that scores less, and the close-ups, grown over their fragments and with the
+    best score of both.
+
+    Two people never have eyes and nose in the same places, so that no face is lost before or behind another.
+    """
+    boxes, scores = close_ups.boxes.copy(), close_ups.scores.copy()
+    is_rest = np.ones(len(faces), np.bool_)
+    for row in np.flatnonzero(close_ups.scores >= SURE_CLOSE_UP):
+        distances = np.linalg.norm(faces.keypoints[:, LANDMARK_ROWS] - close_ups.keypoints[row, LANDMARK_ROWS], axis=2)
+        is_same = distances.mean(axis=1) <= SAME_LANDMARKS * (close_ups.boxes[row, 2] - close_ups.boxes[row, 0])
+        is_same &= (faces.keypoint_scores[:, LANDMARK_ROWS] > 0).all(axis=1)
+        is_small = _areas(faces.boxes) < FRAGMENT * _areas(close_ups.boxes)[row]
+        taken = is_rest & is_same & is_small & (faces.scores > close_ups.scores[row])
+        if taken.any():
+            boxes[row, :2] = np.minimum(boxes[row, :2], faces.boxes[taken, :2].min(axis=0))
+            boxes[row, 2:] = np.maximum(boxes[row, 2:], faces.boxes[taken, 2:].max(axis=0))
+            scores[row] = faces.scores[taken].max()
+        is_rest &= ~taken
+    return is_rest, replace(close_ups, boxes=boxes, scores=scores)
 
 
 def _grown(boxes: Boxes, by_px: float, by_part: float) -> Boxes:

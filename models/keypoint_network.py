@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,28 @@ class KeypointArchitecture:
 
     widths: tuple[int, int, int, int] = (32, 40, 56, 64)
     hidden: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What a logit of each keypoint is worth on faces that were not trained on: found by trainer/keypoint_calibration.py.
+
+    logits, confidences: for each of KEYPOINT_NAMES the corners of a line, as many for all; logits rise, confidences do not fall.
+    Between corners the line is straight, beyond the outermost it is level. Raises ValueError if they break this.
+    """
+
+    logits: tuple[tuple[float, ...], ...]
+    confidences: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        logits, confidences = np.array(self.logits, np.float64), np.array(self.confidences, np.float64)
+        if logits.shape != confidences.shape or logits.ndim != 2 or len(logits) != len(KEYPOINT_NAMES) or not logits.size:
+            raise ValueError(f"a calibration has corners for each of {len(KEYPOINT_NAMES)} keypoints, as many for all")
+        is_finite = np.isfinite(logits).all() and np.isfinite(confidences).all()
+        if not is_finite or (np.diff(logits) <= 0).any() or (np.diff(confidences) < 0).any():
+            raise ValueError("the logits of a calibration must rise, and its confidences must not fall")
+        if confidences.min() < 0 or confidences.max() > 1:
+            raise ValueError("the confidences of a calibration lie between 0 and 1")
 
 
 class ConvolutionUnit(nn.Module):
@@ -57,11 +80,14 @@ class ResidualUnit(nn.Module):
 class KeypointNetwork(nn.Module):
     """forward: crops, uint8 (B, 64, 64, 3), R G B -> (B, 7, 3): x, y relative to the crop (0 to 1, may lie outside) and the
     logit of the confidence, in the order of KEYPOINT_NAMES.
+
+    calibration: what the logits are worth, for ConfidentKeypoints; None: they count as they are.
     """
 
     def __init__(self, architecture: KeypointArchitecture | None = None) -> None:
         super().__init__()
         self.architecture = architecture or KeypointArchitecture()
+        self.calibration: Calibration | None = None
         at_32, at_16, at_8, at_4 = self.architecture.widths
         self.trunk = nn.Sequential(
             ConvolutionUnit(3, at_32 // 2, stride=2),
@@ -89,10 +115,35 @@ class ConfidentKeypoints(nn.Module):
     def __init__(self, network: KeypointNetwork) -> None:
         super().__init__()
         self.network = network
+        self.confidence: nn.Module = nn.Sigmoid() if network.calibration is None else _Calibrated(network.calibration)
 
     def forward(self, crops_BHWC: Tensor) -> Tensor:
         answer_BKA = self.network(crops_BHWC)
-        return torch.cat((answer_BKA[:, :, :2], torch.sigmoid(answer_BKA[:, :, 2:])), 2)
+        return torch.cat((answer_BKA[:, :, :2], self.confidence(answer_BKA[:, :, 2:])), 2)
+
+
+class _Calibrated(nn.Module):
+    """Logits (B, 7, 1) to confidences (B, 7, 1). least: (7, 1), the others (7, corners - 1)."""
+
+    least: Tensor
+    starts: Tensor
+    widths: Tensor
+    slopes: Tensor
+
+    def __init__(self, calibration: Calibration) -> None:
+        super().__init__()
+        logits_KC = torch.tensor(calibration.logits, dtype=torch.float64)
+        confidences_KC = torch.tensor(calibration.confidences, dtype=torch.float64)
+        widths_KC = logits_KC.diff(dim=1)
+        self.register_buffer("least", confidences_KC[:, :1].float())
+        self.register_buffer("starts", logits_KC[:, :-1].float())
+        self.register_buffer("widths", widths_KC.float())
+        self.register_buffer("slopes", (confidences_KC.diff(dim=1) / widths_KC).float())
+
+    def forward(self, logits_BK1: Tensor) -> Tensor:
+        # How far the logit has come along each piece of the line.
+        along_BKC = torch.minimum(torch.relu(logits_BK1 - self.starts), self.widths)
+        return self.least + (along_BKC * self.slopes).sum(2, keepdim=True)
 
 
 def _evened(values_BCHW: Tensor) -> Tensor:

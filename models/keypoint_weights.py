@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 
 from models.generator_weights import Provenance, digest, quiet_exporter, read_tensors, with_tensors, write_atomically
-from models.keypoint_network import ConfidentKeypoints, ConvolutionUnit, KeypointArchitecture, KeypointNetwork
+from models.keypoint_network import Calibration, ConfidentKeypoints, ConvolutionUnit, KeypointArchitecture, KeypointNetwork
 from models.keypoints import CROP_PX
 from models.weights import WeightsError
 
@@ -23,12 +23,10 @@ OPSET = 18
 
 
 def save_keypoints(path: Path, network: KeypointNetwork, provenance: Provenance) -> None:
-    """Write a network with its architecture and where it comes from."""
+    """Write a network with its architecture, its calibration and where it comes from."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     metadata = {
-        "format": FORMAT,
-        "architecture": json.dumps(asdict(network.architecture)),
-        "provenance": json.dumps(asdict(provenance)),
+        **_described(network, provenance),
         "sha256": digest(weights),
     }
     write_atomically(path, to_safetensors(weights, metadata))
@@ -41,15 +39,35 @@ def load_keypoints(path: Path) -> tuple[KeypointNetwork, Provenance]:
         fields = json.loads(metadata["architecture"])
         architecture = KeypointArchitecture(**{**fields, "widths": tuple(fields["widths"])})
         provenance = Provenance(**json.loads(metadata["provenance"]))
-    except (KeyError, TypeError, ValueError) as error:
+        calibration = _read_calibration(metadata.get("calibration", "null"))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its description cannot be read ({error})") from error
-    return with_tensors(path, KeypointNetwork(architecture), weights), provenance
+    network = with_tensors(path, KeypointNetwork(architecture), weights)
+    network.calibration = calibration
+    return network, provenance
+
+
+def _described(network: KeypointNetwork, provenance: Provenance) -> dict[str, str]:
+    """What the metadata of both kinds of files say."""
+    calibration = None if network.calibration is None else asdict(network.calibration)
+    return {
+        "format": FORMAT,
+        "architecture": json.dumps(asdict(network.architecture)),
+        "calibration": json.dumps(calibration),
+        "provenance": json.dumps(asdict(provenance)),
+    }
+
+
+def _read_calibration(text: str) -> Calibration | None:
+    """Raises TypeError or ValueError where it is none."""
+    fields = json.loads(text)
+    return None if fields is None else Calibration(**{name: tuple(map(tuple, rows)) for name, rows in fields.items()})
 
 
 def export_keypoints(network: KeypointNetwork, provenance: Provenance) -> bytes:
     """ONNX: `crops`, uint8 (B, 64, 64, 3), any batch -> `keypoints`, float32 (B, 7, 3): x, y relative to the crop, confidence.
 
-    The metadata of the file holds architecture and provenance. The given network is not changed.
+    The metadata of the file holds architecture, calibration and provenance. The given network is not changed.
     """
     import onnx  # export alone needs it
 
@@ -77,11 +95,6 @@ def export_keypoints(network: KeypointNetwork, provenance: Provenance) -> bytes:
         node.ClearField("doc_string")
         del node.metadata_props[:]
     del model.graph.metadata_props[:]
-    described = {
-        "format": FORMAT,
-        "architecture": json.dumps(asdict(network.architecture)),
-        "provenance": json.dumps(asdict(provenance)),
-    }
-    onnx.helper.set_model_props(model, described)
+    onnx.helper.set_model_props(model, _described(network, provenance))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))

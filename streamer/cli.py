@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from rich.console import Console
 
+from models.closed_pipe import quiet_when_nobody_reads
 from streamer.errors import ExitCode, VeilError
 from streamer.telemetry import configure_logging
 
@@ -100,6 +101,11 @@ def log_level(verbosity: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of `veil`: runs a subcommand and exits with its code; an error of the user's is one line on stderr."""
+    with quiet_when_nobody_reads():
+        sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = build_parser(next((word for word in words if not word.startswith("-")), ""))
     parsed = parser.parse_args(words)
@@ -111,4 +117,4 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
-    sys.exit(int(code))
+    return int(code)

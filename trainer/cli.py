@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from models.closed_pipe import quiet_when_nobody_reads
+
 
 class Subcommand(NamedTuple):
     """A row of the table: `module` offers `add_arguments(parser)` and `run(arguments) -> exit code`."""
@@ -55,6 +57,7 @@ def build_parser(only: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str
 
 def main() -> None:
     """Entry point of `veil-train`."""
-    parser, runs = build_parser(sys.argv[1:])
-    arguments = parser.parse_args()
-    sys.exit(runs[arguments.subcommand](arguments))
+    with quiet_when_nobody_reads():
+        parser, runs = build_parser(sys.argv[1:])
+        arguments = parser.parse_args()
+        sys.exit(runs[arguments.subcommand](arguments))

@@ -30,28 +30,30 @@ from trainer.pictures import PictureError, read_picture
 
 SHEET, STATISTICS = "contact-sheet.png", "statistics.json"
 SHEET_FACES, SHEET_COLUMNS, SHEET_PX = 64, 8, 128
+FILTER_OPTIONS = {
+    "min_width": "least width of a face in its source, pixels",
+    "min_score": "least score of the detector",
+    "min_surroundings": "least side of the crop around a face, in longer sides of the face",
+    "min_sharpness": "least sharpness of a face, 0 keeps everything",
+}
+"""Fields of FilterSettings that have an option, and what it is for."""
 FRONTAL, PROFILE = 0.15, 0.4
 """Distance of the nose from the middle of the eyes, across, in distances of the eyes: below the first a face looks ahead, above the
 second it is nearly a profile."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, defaults: FilterSettings) -> None:
     """Options of both commands."""
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the data set, new or to be continued")
     parser.add_argument("--layout", choices=tuple(LAYOUTS), default="labels", help="labels: pictures and labels.csv; fdf: as FDF")
-    defaults = FilterSettings()
-    for name, what in (
-        ("min_width", "least width of a face in its source, pixels"),
-        ("min_score", "least score of the detector"),
-        ("min_sharpness", "least sharpness of a face, 0 keeps everything"),
-    ):
+    for name, what in FILTER_OPTIONS.items():
         default = getattr(defaults, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=default, help=f"{what} (default: {default:g})")
 
 
 def filters_of(arguments: argparse.Namespace) -> FilterSettings:
     """Raises ValueError where a value is out of range."""
-    values = {name: getattr(arguments, name) for name in ("min_width", "min_score", "min_sharpness")}
+    values = {name: getattr(arguments, name) for name in FILTER_OPTIONS}
     return msgspec.convert(values, FilterSettings)
 
 

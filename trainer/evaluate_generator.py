@@ -34,7 +34,8 @@ GRID_FACES = 64
 GRID_PX = 128
 SPREAD_FACES, SPREAD_DRAWS = 48, 4
 NOT_MEASURED = "not measured"
-PLAIN_WIDTH = 170
+DETECTOR_ERROR = "eyes and nose (detector)"
+PLAIN_WIDTH = 200
 """Characters of a line where the table is not printed on a terminal."""
 VALIDATION_SHARE = DataSettings(kind="labels", root="").validation_share
 
@@ -212,7 +213,15 @@ def print_report(report: Report, console: Console) -> None:
     table = Table(title=f"{report.weights}: {report.resolution} pixels, {report.images_seen:,} images seen")
     table.add_column("method")
     table.add_column("replaced")
-    for heading in ("found again", *names, *(f"error {group}" for group in groups), "same person", "distance", "seam"):
+    for heading in (
+        "found again",
+        *names,
+        *(f"error {group}" for group in groups),
+        DETECTOR_ERROR,
+        "same person",
+        "distance",
+        "seam",
+    ):
         table.add_column(heading, justify="right")
     for row in report.methods:
         table.add_row(
@@ -221,6 +230,7 @@ def print_report(report: Report, console: Console) -> None:
             _percent(row.detected),
             *(f"{row.frechet[name]:.2f}" for name in names),
             *(describe_error(row.keypoints[group]) for group in groups),
+            describe_error(row.detector_keypoints),
             _percent(row.re_identified),
             _number(row.embedding_distance),
             _number(row.seam),
@@ -235,7 +245,9 @@ def _remarks(report: Report) -> list[str]:
     lines = [
         f"{report.faces} faces that were never trained on, {report.found_in_original} of them found in the original; "
         f"{report.unreadable} pictures could not be read. Fréchet distances hold for this number of faces only.",
-        "Errors are medians, in longer sides of the face box. Seam: the step at the edge, 1 = as in the original.",
+        "Errors are medians of the keypoints that are found, in longer sides of the face box: by the keypoint network, which "
+        "answers on hidden faces too, and once by the detector, which answers only where it finds the face. Seam: the step at the "
+        "edge, 1 = as in the original.",
         f"Different z ({spread.draws} for each of {spread.faces} faces): hidden pixels differ by {spread.pixel_levels:.1f} of 255, "
         f"features by {spread.features:.2f} of what two originals differ, "
         f"recognised as another person: {_percent(spread.other_person)}.",

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +26,9 @@ from models.keypoints import EXPANSION, THRESHOLDS, TOLERANCES, Crops, NetworkKe
 from models.weights import WeightsError
 from trainer.config import DataSettings
 from trainer.dataset import DataError
-from trainer.keypoint_samples import IS_SHOULDER, LEAST_LABEL_SCORE, KeypointBatch, KeypointFaces, collate
+from trainer.keypoint_calibration import CALIBRATED_PARTS, cross_fitted, gather, judge
+from trainer.keypoint_config import KeypointAugmentSettings
+from trainer.keypoint_samples import LEAST_LABEL_SCORE, KeypointBatch, KeypointFaces, collate
 
 PARTS = {"eyes and nose": [0, 1, 2], "ears": [3, 4], "shoulders": [5, 6]}
 """Keypoints that are judged together."""
@@ -60,14 +62,27 @@ class CalibrationRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrationFigures:
+    """What the confidences of a part are worth. expected_error: mean difference between what was said and what was right, over the
+    rows. least_confident: the tenth with the lowest confidences; None without keypoints.
+    """
+
+    rows: tuple[CalibrationRow, ...]
+    expected_error: float
+    least_confident: CalibrationRow | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class KeypointReport:
-    """All figures. keypoints: of each keypoint, and of PARTS. calibration: a table for the face's keypoints and one for the
-    shoulders.
+    """All figures. keypoints: of each keypoint, and of PARTS. calibration: of each of CALIBRATED_PARTS, flattering where these are
+    the faces that the confidences were calibrated on. on_other_faces: the same for the crops and confidences that the key names,
+    each face by a calibration without it.
     """
 
     faces: int
     keypoints: dict[str, KeypointFigures]
-    calibration: dict[str, tuple[CalibrationRow, ...]]
+    calibration: dict[str, CalibrationFigures]
+    on_other_faces: dict[str, dict[str, CalibrationFigures]] = field(default_factory=dict)
 
 
 def served_batch(faces: KeypointFaces, numbers: Sequence[int], expansion: float) -> KeypointBatch:
@@ -118,40 +133,89 @@ def measure(answers: Answers, batch: KeypointBatch) -> KeypointReport:
             percentile_90=float(np.percentile(known, 90)) if len(known) else 0.0,
             within_tolerance=float(is_near[:, columns][chosen].mean()) if len(known) else 0.0,
         )
-    confidences, is_right = answers[:, :, 2], is_near & is_known
-    of_face = is_known & ~IS_SHOULDER
-    of_shoulders = np.broadcast_to(IS_SHOULDER, is_known.shape)
-    calibration = {
-        "face": calibrate(confidences[of_face], is_right[of_face]),
-        "shoulders": calibrate(confidences[of_shoulders], is_right[of_shoulders]),
-    }
+    calibration = compare_parts(answers[:, :, 2], *judge(answers[:, :, :2], batch))
     return KeypointReport(faces=len(answers), keypoints=keypoints, calibration=calibration)
 
 
-def calibrate(confidences: NDArray[np.float32], is_right: NDArray[np.bool_]) -> tuple[CalibrationRow, ...]:
-    """A row for each interval of CONFIDENCE_EDGES that holds a keypoint."""
+def measure_calibration(
+    network: KeypointNetwork, faces: KeypointFaces, expansion: float
+) -> dict[str, dict[str, CalibrationFigures]]:
+    """What the confidences are worth on faces that they were not calibrated on; nothing where there are too few of them."""
+    evidence = gather(network, faces, range(len(faces)), expansion=expansion, augment=KeypointAugmentSettings(), seed=0)
+    calibrated = cross_fitted(evidence)
+    if calibrated is None:
+        return {}
+    as_trained = (1 / (1 + np.exp(-evidence.answers[:, :, 2]))).astype(np.float32)
+    is_right, is_known = judge(evidence.answers[:, :, :2], evidence.batch)
+    return {
+        f"{crops} crops, {name}": compare_parts(confidences[rows], is_right[rows], is_known[rows])
+        for crops, rows in (("served", evidence.is_served), ("varied", ~evidence.is_served))
+        for name, confidences in (("as trained", as_trained), ("calibrated on other faces", calibrated))
+    }
+
+
+def compare_parts(
+    confidences: NDArray[np.float32], is_right: NDArray[np.bool_], is_known: NDArray[np.bool_]
+) -> dict[str, CalibrationFigures]:
+    """Of each of CALIBRATED_PARTS; all arrays (crops, 7)."""
+    return {
+        part: compare(confidences[:, columns][is_known[:, columns]], is_right[:, columns][is_known[:, columns]])
+        for part, columns in CALIBRATED_PARTS.items()
+    }
+
+
+def compare(confidences: NDArray[np.float32], is_right: NDArray[np.bool_]) -> CalibrationFigures:
+    """Both (keypoints,). A row for each interval of CONFIDENCE_EDGES that holds a keypoint."""
+
+    def row(low: float, high: float, inside: NDArray[np.bool_]) -> CalibrationRow:
+        predicted, right = float(confidences[inside].mean()), float(is_right[inside].mean())
+        return CalibrationRow(low=low, high=high, count=int(inside.sum()), predicted=predicted, right=right)
+
     rows = []
     for low, high in pairwise(CONFIDENCE_EDGES):
         inside = (confidences >= low) & ((confidences < high) | (high == CONFIDENCE_EDGES[-1]))
         if inside.any():
-            predicted, right = float(confidences[inside].mean()), float(is_right[inside].mean())
-            rows.append(CalibrationRow(low=low, high=high, count=int(inside.sum()), predicted=predicted, right=right))
-    return tuple(rows)
+            rows.append(row(low, high, inside))
+    if not rows:
+        return CalibrationFigures(rows=(), expected_error=0.0, least_confident=None)
+    tenth = float(np.quantile(confidences, 0.1))
+    return CalibrationFigures(
+        rows=tuple(rows),
+        expected_error=sum(each.count * abs(each.predicted - each.right) for each in rows) / len(confidences),
+        least_confident=row(0.0, tenth, confidences <= tenth),
+    )
 
 
-def format_report(report: KeypointReport) -> str:
-    """The figures as two Markdown tables, in per cent."""
+def format_distances(report: KeypointReport) -> str:
+    """How far the keypoints lie from the labels as a Markdown table, in per cent."""
     lines = ["| keypoint | labels | median | 90th percentile | within tolerance |", "|---|---|---|---|---|"]
     tolerances = [*TOLERANCES, *(TOLERANCES[columns[0]] for columns in PARTS.values())]
     for (name, figures), tolerance in zip(report.keypoints.items(), tolerances, strict=True):
         distances = f"{100 * figures.median:.1f} | {100 * figures.percentile_90:.1f}"
         within = f"{100 * figures.within_tolerance:.1f} ({100 * tolerance:.0f})"
         lines.append(f"| {name} | {figures.count} | {distances} | {within} |")
-    lines += ["", "| confidence | keypoints | predicted | right |", "|---|---|---|---|"]
-    for part, rows in report.calibration.items():
-        for row in rows:
-            label = f"{part} {row.low:g}-{row.high:g}"
-            lines.append(f"| {label} | {row.count} | {100 * row.predicted:.1f} | {100 * row.right:.1f} |")
+    return "\n".join(lines)
+
+
+def format_report(report: KeypointReport) -> str:
+    """All figures as Markdown."""
+    tables = report.on_other_faces or {"as given, which is flattering on faces that they were calibrated on": report.calibration}
+    parts = [format_distances(report)]
+    for name, calibration in tables.items():
+        parts.append(f"Confidences: {name}\n\n{format_calibration(calibration)}")
+    return "\n\n".join(parts)
+
+
+def format_calibration(calibration: Mapping[str, CalibrationFigures]) -> str:
+    """What confidences are worth as a Markdown table, in per cent."""
+    lines = ["| confidence | keypoints | predicted | right | expected error |", "|---|---|---|---|---|"]
+    for part, figures in calibration.items():
+        labelled = [(f"{part} {row.low:g}-{row.high:g}", row) for row in figures.rows]
+        if figures.least_confident is not None:
+            labelled.append((f"{part}, least tenth", figures.least_confident))
+        lines += [f"| {label} | {row.count} | {100 * row.predicted:.1f} | {100 * row.right:.1f} | |" for label, row in labelled]
+        count = sum(row.count for row in figures.rows)
+        lines.append(f"| **{part}** | {count} | | | {100 * figures.expected_error:.1f} |")
     return "\n".join(lines)
 
 
@@ -198,12 +262,15 @@ def run(arguments: argparse.Namespace) -> int:
     )
     try:
         faces = KeypointFaces(settings, only_validation=True)
-        answering = network_answers(load_keypoints(arguments.weights)[0]) if arguments.weights else shipped_answers()
+        network = load_keypoints(arguments.weights)[0] if arguments.weights else None
+        answering = shipped_answers() if network is None else network_answers(network)
     except (DataError, WeightsError) as error:
         return _failed(str(error), 3)
     batch = served_batch(faces, range(len(faces)), arguments.expansion)
     answers = locate(answering, batch)
     report = measure(answers, batch)
+    if network is not None:
+        report = replace(report, on_other_faces=measure_calibration(network, faces, arguments.expansion))
     print(format_report(report))
     try:
         if arguments.json:

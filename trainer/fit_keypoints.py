@@ -29,6 +29,7 @@ from trainer.checkpoint import CheckpointError, list_checkpoints, load_newest, s
 from trainer.config import ConfigError, to_yaml
 from trainer.dataset import DataError
 from trainer.evaluate_keypoints import locate, measure, network_answers, served_batch
+from trainer.keypoint_calibration import calibration_of, gather
 from trainer.keypoint_config import KeypointTrainSettings, load_keypoint_config
 from trainer.keypoint_samples import IS_SHOULDER, LEAST_LABEL_SCORE, KeypointBatch, KeypointFaces, KeypointSource
 from trainer.loop import stop_on_signals
@@ -120,8 +121,11 @@ class KeypointRun:
                 self.save()
                 saved_s = time.monotonic()
             on_batch(self)
+        is_complete = self.images_seen >= run.total_images
+        if is_complete:
+            self.calibrate()
         self.save()
-        return self.images_seen >= run.total_images
+        return is_complete
 
     def _step(self) -> dict[str, Tensor]:
         run = self.settings.run
@@ -161,6 +165,24 @@ class KeypointRun:
             batch = served_batch(self.faces, numbers, self.settings.expansion)
             report = measure(locate(network_answers(self.average), batch), batch)
             self._log({f"median_{name}": figures.median for name, figures in report.keypoints.items()})
+
+    def calibrate(self) -> None:
+        """Make the running average's confidences worth what they say on the faces that are held back."""
+        numbers, settings = range(self.faces.training, len(self.faces)), self.settings
+        if numbers:
+            evidence = gather(
+                self.average,
+                self.faces,
+                numbers,
+                expansion=settings.expansion,
+                augment=settings.augment,
+                seed=settings.run.seed,
+            )
+            self.average.calibration = calibration_of(evidence)
+        if self.average.calibration is None:
+            logger.warning("{} faces are too few to calibrate the confidences on: they are as training left them", len(numbers))
+        else:
+            logger.info("confidences calibrated on {} faces", len(numbers))
 
     def _log(self, values: dict[str, float]) -> None:
         line = {"images_seen": self.images_seen, **{name: round(value, 5) for name, value in values.items()}}

@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors import FaceDetector
+from models.faces import Faces
 from trainer.frechet import FeatureNetwork, Features, frechet_distance
 from trainer.generator_metrics import (
     KeypointFigures,
     KeypointFinder,
     Spread,
     best_match,
+    detector_keypoint_errors,
     distances_between,
     edge_step,
+    figures_of,
     find_faces,
     keypoint_errors,
     keypoint_figures,
@@ -53,7 +56,8 @@ class MethodFigures:
     """A row of the report. None where something was not measured.
 
     detected: share of the faces found in the original that are found again. frechet: name of the features -> distance.
-    keypoints: group -> agreement with the requested ones. re_identified: share recognised as the original person.
+    keypoints: group -> agreement with the requested ones, as the keypoint network finds them. detector_keypoints: that of eyes and
+    nose as the detector finds them. re_identified: share recognised as the original person.
     embedding_distance: mean distance from the original. seam: mean step across the edge of what was replaced, as a part of that in
     the original.
     """
@@ -63,6 +67,7 @@ class MethodFigures:
     detected: float | None
     frechet: Mapping[str, float]
     keypoints: Mapping[str, KeypointFigures]
+    detector_keypoints: KeypointFigures
     re_identified: float | None
     embedding_distance: float | None
     seam: float | None
@@ -83,6 +88,7 @@ class _Findings:
 
     is_found: list[bool] = field(default_factory=list)
     errors: list[NDArray[np.float32]] = field(default_factory=list)
+    detector_errors: list[NDArray[np.float32]] = field(default_factory=list)
     steps: list[tuple[float, float]] = field(default_factory=list)
     embeddings: list[Embeddings] = field(default_factory=list)
     features: dict[str, list[Features]] = field(default_factory=dict)
@@ -100,7 +106,8 @@ class Evaluation:
         self._real_features: dict[tuple[str, str], list[Features]] = {}
         """(view, name of the features) -> features of the originals, chunk by chunk."""
         for chunk in _chunks(faces):
-            self._original_boxes += [best_match(find_faces(judges.detector, face.picture), face.box) for face in chunk]
+            matches = [best_match(find_faces(judges.detector, face.picture), face.box) for face in chunk]
+            self._original_boxes += [None if match is None else match.boxes[0] for match in matches]
             advance(ORIGINAL, len(chunk))
         if judges.recognizer is not None:
             for chunk in _chunks(self._recognized):
@@ -156,12 +163,15 @@ class Evaluation:
         findings: _Findings,
     ) -> None:
         judges = self._judges
+        matches: list[Faces | None] = []
         for face, result in zip(chunk, hidden, strict=True):
             box = next(original_boxes)
+            matches.append(best_match(find_faces(judges.detector, result.picture), face.box if box is None else box))
             if box is not None:
-                findings.is_found.append(best_match(find_faces(judges.detector, result.picture), box) is not None)
+                findings.is_found.append(matches[-1] is not None)
             findings.steps.append((edge_step(result.picture, result.replaced), edge_step(face.picture, result.replaced)))
         findings.errors.append(keypoint_errors(chunk, hidden, judges.find_keypoints))
+        findings.detector_errors.append(detector_keypoint_errors(chunk, matches))
         for network in judges.features:
             findings.features[network.name].append(network.look_at([result.crop for result in hidden]))
 
@@ -185,6 +195,7 @@ class Evaluation:
                 for name, fake in findings.features.items()
             },
             keypoints=keypoint_figures(np.concatenate(findings.errors)),
+            detector_keypoints=figures_of(np.concatenate(findings.detector_errors)),
             re_identified=self._share_recognized(distances),
             embedding_distance=None if distances is None else float(distances.mean()),
             seam=float(after / before) if before > 0 else None,

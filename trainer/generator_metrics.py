@@ -46,13 +46,12 @@ def find_faces(detector: FaceDetector, picture: RgbImage) -> Faces:
     return detector.detect(image_render(picture), (picture.shape[1], picture.shape[0]))
 
 
-def best_match(faces: Faces, box: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The found box that overlaps `box` most; None where none overlaps it by LEAST_OVERLAP."""
+def best_match(faces: Faces, box: NDArray[np.float32]) -> Faces | None:
+    """The one found face that overlaps `box` most; None where none overlaps it by LEAST_OVERLAP."""
     if not len(faces):
         return None
     overlaps = box_overlaps(faces.boxes, box[None])[:, 0]
-    best: NDArray[np.float32] = faces.boxes[overlaps.argmax()]
-    return best if overlaps.max() >= LEAST_OVERLAP else None
+    return faces[np.array([overlaps.argmax()])] if overlaps.max() >= LEAST_OVERLAP else None
 
 
 def keypoint_errors(faces: Sequence[EvaluationFace], hidden: Sequence[HiddenFace], find: KeypointFinder) -> NDArray[np.float32]:
@@ -62,10 +61,29 @@ def keypoint_errors(faces: Sequence[EvaluationFace], hidden: Sequence[HiddenFace
     """
     crops = np.stack([geometry.resize(face.crop, KEYPOINT_CROP_PX) for face in hidden])
     points, scores = find(crops)
+    return _distances(faces, points, scores >= KEYPOINT_THRESHOLD)
+
+
+def detector_keypoint_errors(faces: Sequence[EvaluationFace], found: Sequence[Faces | None]) -> NDArray[np.float32]:
+    """The same by what the detector says, which is another network trained on other labels, (B, 3): nose and eyes.
+
+    found: of each face what the detector takes for it, None where it finds none.
+    """
+    points = np.zeros((len(faces), len(KEYPOINT_NAMES), 2), np.float32)
+    is_found = np.zeros((len(faces), len(KEYPOINT_NAMES)), np.bool_)
+    for row, (face, match) in enumerate(zip(faces, found, strict=True)):
+        if match is not None:
+            corner = np.array([face.crop.left, face.crop.top], np.float32)
+            points[row] = (match.keypoints[0] - corner) / np.float32(face.crop.side)
+            is_found[row] = match.keypoint_scores[0] > 0
+    return _distances(faces, points, is_found)[:, KEYPOINT_GROUPS["eyes and nose"]]
+
+
+def _distances(faces: Sequence[EvaluationFace], points: NDArray[np.float32], is_found: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """points: (B, 7, 2) relative to the crop, is_found: (B, 7). Returns what `keypoint_errors` does."""
     requested = np.stack([face.keypoints for face in faces]).reshape(len(faces), -1, 2)
     scale = np.array([face.crop.side / face.longer_side for face in faces], np.float32)
-    errors = np.linalg.norm(points - requested, axis=2) * scale[:, None]
-    errors = np.where(scores >= KEYPOINT_THRESHOLD, errors, np.float32(np.inf))
+    errors = np.where(is_found, np.linalg.norm(points - requested, axis=2) * scale[:, None], np.float32(np.inf))
     is_requested = (requested != geometry.ABSENT).any(2)
     return np.where(is_requested, errors, np.float32(np.nan)).astype(np.float32)
 
@@ -83,16 +101,18 @@ class KeypointFigures:
 
 def keypoint_figures(errors: NDArray[np.float32]) -> dict[str, KeypointFigures]:
     """The figures of each group; errors: (faces, 7) of `keypoint_errors`."""
-    figures = {}
-    for group, columns in KEYPOINT_GROUPS.items():
-        requested = errors[:, columns][~np.isnan(errors[:, columns])]
-        found = requested[np.isfinite(requested)]
-        figures[group] = KeypointFigures(
-            median_error=float(np.median(found)) if len(found) else None,
-            found=len(found) / len(requested) if len(requested) else None,
-            requested=len(requested),
-        )
-    return figures
+    return {group: figures_of(errors[:, columns]) for group, columns in KEYPOINT_GROUPS.items()}
+
+
+def figures_of(errors: NDArray[np.float32]) -> KeypointFigures:
+    """The figures of all these errors together; any shape, values as those of `keypoint_errors`."""
+    requested = errors[~np.isnan(errors)]
+    found = requested[np.isfinite(requested)]
+    return KeypointFigures(
+        median_error=float(np.median(found)) if len(found) else None,
+        found=len(found) / len(requested) if len(requested) else None,
+        requested=len(requested),
+    )
 
 
 def edge_step(picture: RgbImage, replaced: Mask) -> float:

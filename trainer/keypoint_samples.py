@@ -5,6 +5,7 @@ LabelledFolder -> KeypointFaces (decoded once, in memory) -> varied or served cr
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ class KeypointFaces:
         folder = LabelledFolder(root, data, AugmentSettings())
         self._faces: list[LabelledFace] = []
         self._scores: list[NDArray[np.float32]] = []
+        self._groups: list[str] = []
         self.paths: list[str] = []
         self.training = 0
         self.unreadable: list[str] = []
@@ -90,6 +92,7 @@ class KeypointFaces:
                 continue
             self._scores.append(folder.keypoint_scores(number))
             self.paths.append(folder.path(number))
+            self._groups.append(folder.group(number))
             self.training += number < folder.training
         if self.unreadable:
             logger.warning("{} pictures cannot be read and are left out:\n{}", len(self.unreadable), "\n".join(self.unreadable))
@@ -100,6 +103,11 @@ class KeypointFaces:
 
     def __len__(self) -> int:
         return len(self._faces)
+
+    def fold(self, number: int, folds: int) -> int:
+        """Which of so many parts of about equal size a face is of; all faces of a group are of one."""
+        # Other digits than those that hold a group back from training.
+        return int.from_bytes(hashlib.sha256(self._groups[number].encode()).digest()[8:16]) % folds
 
     def varied(self, number: int, settings: KeypointAugmentSettings, random: np.random.Generator) -> KeypointExample:
         """The face as serving might see it; the same `random` gives the same crop."""

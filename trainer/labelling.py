@@ -39,8 +39,6 @@ MEASURED_WIDTH = 64
 """Faces are reduced to this width before their sharpness is measured, so that it is that of the crop and not of the camera."""
 
 _MOST_OUTSIDE = 0.1
-_LEAST_SURROUNDINGS = 1.25
-"""Side of the crop in longer sides of the face box."""
 _SAME_PLACE = 0.3
 """Intersection over union from which two boxes of a video are the same place."""
 _GRAY_DIFFERENCE = 2.0
@@ -54,6 +52,8 @@ class FilterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Least width of the face box, pixels of the source."""
     min_score: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
     """Least score of the detector."""
+    min_surroundings: Annotated[float, msgspec.Meta(ge=1)] = 1.25
+    """Least side of what is cut out, in longer sides of the face box: a face is painted from its surroundings."""
     min_sharpness: Annotated[float, msgspec.Meta(ge=0)] = 0.02
     """Least energy of the finest detail in the face, as a part of its contrast; 0 keeps everything."""
     min_brightness: Annotated[float, msgspec.Meta(ge=0, le=255)] = 30.0
@@ -155,7 +155,7 @@ class FaceLabeller:
             return "cut off"
         crop = geometry.expand_to_square(inside, size, self._crops.expansion)
         is_whole = min(crop.left, crop.top) >= 0 and crop.right <= size[0] and crop.bottom <= size[1]
-        if not is_whole or crop.side < _LEAST_SURROUNDINGS * (inside[2:] - inside[:2]).max():
+        if not is_whole or crop.side < self._filters.min_surroundings * (inside[2:] - inside[:2]).max():
             return "too close"
         return "small" if self._crops.is_exact and crop.side < self._crops.resolution else None
 

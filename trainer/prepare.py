@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from models.weights import WeightsError
 from trainer import collecting
 from trainer.collection import Collection, CollectionError, Description
-from trainer.labelling import FaceLabeller, open_labeller
+from trainer.labelling import FaceLabeller, FilterSettings, open_labeller
 from trainer.layouts import default_crops
 from trainer.media import find_media, fingerprint, open_media
 from trainer.upright import MediaError
@@ -28,7 +28,7 @@ INTERRUPTED = 130
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `veil-train prepare`."""
     parser.add_argument("inputs", nargs="+", help="photos, videos, folders with everything below them, and patterns")
-    collecting.add_arguments(parser)
+    collecting.add_arguments(parser, FilterSettings())
     parser.add_argument("--every", type=float, default=1.0, help="seconds between the pictures taken of a video (default: 1)")
     parser.add_argument("--detector-size", choices=("default", "full"), default="full", help="full finds smaller faces")
     parser.add_argument("--threads", type=int, default=1, help="of the networks (default: 1)")

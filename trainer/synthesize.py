@@ -21,7 +21,7 @@ from models.detectors import RgbImage
 from models.weights import WeightsError
 from trainer import collecting
 from trainer.collection import Collection, CollectionError, Description
-from trainer.labelling import FaceLabeller, open_labeller
+from trainer.labelling import FaceLabeller, FilterSettings, open_labeller
 from trainer.layouts import default_crops
 
 TERMS = "non-commercial: the networks of random-face descend from StyleGAN2 trained on FFHQ, whose terms are non-commercial"
@@ -30,6 +30,9 @@ LATENT = 512
 TRUNCATION_MIN, TRUNCATION_MAX = 0.75, 1.0
 PICTURE_PX = 512
 """Portraits are made at 1024 pixels and reduced to this."""
+PORTRAIT_SURROUNDINGS = 1.15
+"""Portraits are framed like those of FFHQ: the whole of one is 1.2 to 1.45 times the face, and there is nothing more to be cut out.
+Training takes such a picture whole where it would have liked more of it."""
 LABELS_EVERY_FACES = 50
 INTERRUPTED = 130
 
@@ -92,7 +95,7 @@ class RandomFace:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `veil-train synthesize`."""
-    collecting.add_arguments(parser)
+    collecting.add_arguments(parser, FilterSettings(min_surroundings=PORTRAIT_SURROUNDINGS))
     parser.add_argument("--count", type=int, default=1000, help="portraits to make (default: 1000)")
     parser.add_argument("--start", type=int, default=0, help="number of the first one (default: 0)")
     parser.add_argument("--threads", type=int, default=1, help="of the networks (default: 1)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,9 +24,10 @@ from models.detectors import (
     merge,
     open_detector,
     suppress_overlaps,
+    take_in_fragments,
     working_size,
 )
-from models.faces import KEYPOINT_NAMES, Boxes, Faces
+from models.faces import KEYPOINT_NAMES, Boxes, Faces, concatenate, no_faces
 
 FACES = sorted((Path(__file__).parents[2] / "streamer" / "demo_faces").glob("*.jpg"))[:8]
 FRAME_SIZE = (1280, 720)
@@ -150,6 +152,47 @@ def test_a_face_that_fills_the_frame_is_found_once(
         assert is_large.sum() == 1
 
 
+@pytest.mark.parametrize("size", ["default", "full"])
+def test_a_portrait_has_one_face_and_it_is_covered_from_brow_to_chin(
+    detectors: dict[DetectorSize, FaceDetector], size: DetectorSize
+) -> None:
+    for path in sorted(FACES[0].parent.glob("*.jpg")):
+        faces = detectors[size].detect(image_render(read_rgb(path)), (512, 512))
+        sure = faces.boxes[faces.scores > 0.5]
+        assert len(sure) == 1, path
+        x1, y1, x2, y2 = sure[0]
+        assert x1 < 180
+        assert x2 > 345
+        assert y1 < 170
+        assert y2 > 430
+
+
+@pytest.mark.parametrize("size", ["default", "full"])
+def test_two_large_faces_that_touch_and_a_small_one_before_them_all_stay(
+    portraits: list[RgbImage], detectors: dict[DetectorSize, FaceDetector], size: DetectorSize
+) -> None:
+    frame = np.concatenate([portraits[0][:, 100:410], portraits[7][:, 100:410]], axis=1)
+    expected = [(10, 100, 300, 500), (310, 60, 600, 500)]
+    for corner in ((60, 380), (400, 0)):
+        both = frame.copy()
+        left, top = corner
+        both[top : top + 130, left : left + 130] = cv2.resize(portraits[2], (130, 130), interpolation=cv2.INTER_AREA)
+        small = (left + 34, top + 20, left + 106, top + 123)
+        faces = detectors[size].detect(image_render(both), (both.shape[1], both.shape[0]))
+        sure = faces[faces.scores > 0.5]
+        assert times_found(sure, np.array([*expected, small], np.float32)) == [1, 1, 1], corner
+        assert len(sure) == 3
+
+
+def test_a_higher_threshold_never_makes_fragments_of_a_large_face(portraits: list[RgbImage]) -> None:
+    for portrait in (portraits[0], portraits[7]):
+        counts = [
+            len(open_detector("centerface", "full", threshold).detect(image_render(portrait), (512, 512)))
+            for threshold in (0.3, 0.7, 0.85, 0.97)
+        ]
+        assert counts == [1, 1, 1, 0]
+
+
 def widened(portrait: RgbImage, width: int, height: int) -> RgbImage:
     """The middle of a portrait, mirrored at the sides up to `width`."""
     side = (width - 512) // 2
@@ -260,6 +303,60 @@ def test_suppression_keeps_the_best_of_each_overlap(corners: Boxes, seed: int, m
     for row in set(range(len(boxes))) - set(kept.tolist()):
         better = kept[scores[kept] >= scores[row]]
         assert (overlaps(boxes[row], boxes[better]) > max_overlap - 1e-4).any()
+
+
+def with_landmarks(box: list[float], score: float, landmarks: list[list[float]]) -> Faces:
+    """A face with a nose and two eyes."""
+    keypoints, keypoint_scores = np.zeros((1, 7, 2), np.float32), np.zeros((1, 7), np.float32)
+    keypoints[0, :3], keypoint_scores[0, :3] = landmarks, score
+    scores = np.array([score], np.float32)
+    return Faces(boxes=np.array([box], np.float32), scores=scores, keypoints=keypoints, keypoint_scores=keypoint_scores)
+
+
+LANDMARKS = [[250.0, 320.0], [320.0, 240.0], [200.0, 240.0]]
+NEAR = [[x + 30, y + 20] for x, y in LANDMARKS]
+ELSEWHERE = [[x + 30, y + 90] for x, y in LANDMARKS]
+
+
+@pytest.mark.parametrize(
+    ("box", "score", "landmarks", "close_up_score", "is_taken"),
+    [
+        ([200, 180, 410, 390], 0.92, NEAR, 0.78, True),
+        ([200, 180, 410, 390], 0.92, ELSEWHERE, 0.78, False),
+        ([200, 180, 410, 390], 0.92, NEAR, 0.45, False),
+        ([110, 100, 380, 480], 0.92, NEAR, 0.78, False),
+    ],
+    ids=["a fragment", "another face", "an unsure close-up", "the face found twice"],
+)
+def test_a_sure_close_up_takes_in_its_fragments_and_nothing_else(
+    box: list[float], score: float, landmarks: list[list[float]], close_up_score: float, is_taken: bool
+) -> None:
+    close_up = with_landmarks([130, 100, 390, 500], close_up_score, LANDMARKS)
+    is_rest, grown = take_in_fragments(with_landmarks(box, score, landmarks), close_up)
+    assert is_rest.tolist() == [not is_taken]
+    assert grown.boxes[0].tolist() == ([130, 100, 410, 500] if is_taken else [130, 100, 390, 500])
+    assert grown.scores[0] == pytest.approx(max(score, close_up_score) if is_taken else close_up_score)
+    assert np.array_equal(grown.keypoints, close_up.keypoints)
+
+
+def test_nothing_is_taken_in_where_there_is_nothing() -> None:
+    face = with_landmarks([200, 180, 410, 390], 0.9, NEAR)
+    assert len(merge(face, no_faces())) == 1
+    assert len(merge(no_faces(), face)) == 1
+    assert len(merge(no_faces(), face, threshold=0.95)) == 0
+
+
+def test_a_close_up_that_took_in_a_fragment_is_no_stronger_against_other_faces() -> None:
+    close_up, fragment = with_landmarks([130, 100, 390, 500], 0.78, LANDMARKS), with_landmarks([200, 180, 410, 390], 0.92, NEAR)
+    child = with_landmarks([200, 350, 330, 480], 0.85, [[260, 440], [290, 400], [240, 400]])
+    before = with_landmarks([150, 260, 390, 490], 0.85, ELSEWHERE)
+    for other in (child, before):
+        merged = merge(concatenate(fragment, other), close_up)
+        assert merged.scores.tolist() == pytest.approx([0.92, 0.85])
+        assert merged.boxes.tolist() == [[130, 100, 410, 500], other.boxes[0].tolist()]
+    # A worse one within it is a fragment of another kind.
+    merged = merge(concatenate(fragment, replace(child, scores=np.array([0.7], np.float32))), close_up)
+    assert merged.boxes.tolist() == [[130, 100, 410, 500]]
 
 
 def test_fragments_of_a_better_close_up_are_dropped_and_better_faces_stay() -> None:

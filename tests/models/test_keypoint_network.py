@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,7 @@ from models.backends.cpu import CpuBackend
 from models.detectors import CenterFaceDetector, RgbImage, image_render
 from models.faces import Faces
 from models.generator_weights import Provenance, parameter_count
-from models.keypoint_network import ConfidentKeypoints, KeypointArchitecture, KeypointNetwork
+from models.keypoint_network import Calibration, ConfidentKeypoints, KeypointArchitecture, KeypointNetwork
 from models.keypoint_weights import export_keypoints, load_keypoints, save_keypoints
 from models.keypoints import CROP_PX, EXPANSION, THRESHOLDS, NetworkKeypoints
 from models.weights import PRETRAINED, WeightsError
@@ -69,6 +70,72 @@ def test_weights_survive_being_written(network: KeypointNetwork, tmp_path: Path)
     assert provenance == PROVENANCE
     crops = torch.from_numpy(some_crops(2))
     assert torch.equal(loaded(crops), network(crops))
+
+
+LINE = Calibration(
+    logits=((-0.25, 0.0, 0.125),) * 6 + ((0.0, 1.0, 2.0),), confidences=((0.1, 0.6, 0.9),) * 6 + ((0.02, 0.02, 0.02),)
+)
+
+
+@pytest.fixture
+def calibrated(network: KeypointNetwork) -> KeypointNetwork:
+    made = copy.deepcopy(network)
+    made.calibration = LINE
+    return made
+
+
+def test_a_calibrated_confidence_lies_on_the_line_in_torch_and_onnx(calibrated: KeypointNetwork) -> None:
+    crops = some_crops(64)
+    logits = calibrated(torch.from_numpy(crops)).numpy()[:, :, 2]
+    expected = np.stack([np.interp(logits[:, row], LINE.logits[row], LINE.confidences[row]) for row in range(7)], 1)
+    assert (expected.min(), expected.max()) == (0.02, 0.9)
+    answers = ConfidentKeypoints(calibrated)(torch.from_numpy(crops)).numpy()
+    assert np.abs(answers[:, :, 2] - expected).max() < 1e-6
+    (exported,) = CpuBackend(export_keypoints(calibrated, PROVENANCE)).run([crops])
+    assert np.abs(exported - answers).max() < 1e-4
+
+
+def test_a_calibration_survives_being_written(calibrated: KeypointNetwork, tmp_path: Path) -> None:
+    save_keypoints(tmp_path / "k.safetensors", calibrated, PROVENANCE)
+    assert load_keypoints(tmp_path / "k.safetensors")[0].calibration == LINE
+
+
+def test_weights_from_before_calibration_are_read(network: KeypointNetwork, tmp_path: Path) -> None:
+    save_keypoints(tmp_path / "k.safetensors", network, PROVENANCE)
+    content = (tmp_path / "k.safetensors").read_bytes()
+    # The same length, so that the file stays whole.
+    (tmp_path / "k.safetensors").write_bytes(content.replace(b'"calibration"', b'"calibrated?"'))
+    assert load_keypoints(tmp_path / "k.safetensors")[0].calibration is None
+
+
+@pytest.mark.parametrize(
+    ("logits", "confidences", "message"),
+    [
+        ((0.0, 1.0), (0.5,), "as many for all"),
+        ((), (), "as many for all"),
+        ((1.0, 1.0), (0.4, 0.5), "must rise"),
+        ((0.0, 1.0), (0.5, 0.4), "must not fall"),
+        ((0.0, float("nan")), (0.4, 0.5), "must rise"),
+        ((0.0, 1.0), (0.5, 1.1), "between 0 and 1"),
+    ],
+)
+def test_a_calibration_that_is_no_rising_line_is_refused(
+    logits: tuple[float, ...], confidences: tuple[float, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Calibration(logits=(logits,) * 7, confidences=(confidences,) * 7)
+    with pytest.raises(ValueError, match="each of 7 keypoints"):
+        Calibration(logits=(logits,) * 6, confidences=(confidences,) * 6)
+
+
+def test_a_calibration_that_cannot_be_read_is_one_clear_line(calibrated: KeypointNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "k.safetensors"
+    save_keypoints(path, calibrated, PROVENANCE)
+    path.write_bytes(path.read_bytes().replace(b"[-0.25, 0.0, 0.125]", b"[-0.25, 9.0, 0.125]"))
+    with pytest.raises(
+        WeightsError, match=r"k\.safetensors: its description cannot be read \(the logits of a calibration must rise"
+    ):
+        load_keypoints(path)
 
 
 def test_damaged_weights_are_one_clear_line(network: KeypointNetwork, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 from loguru import logger
 from numpy.typing import NDArray
 
+from models import geometry
 from models.detectors import RgbImage
+from models.faces import Faces
 from models.generator import Generator, GeneratorArchitecture
 from models.generator_weights import Provenance, export_onnx, load_generator, save_generator
 from models.keypoints import NetworkKeypoints
@@ -23,7 +26,7 @@ from trainer.config import AugmentSettings, DataSettings
 from trainer.dataset import DataError, LabelledFolder
 from trainer.evaluate_generator import describe_error
 from trainer.generator_evaluation import Evaluation, Judges, MethodFigures
-from trainer.generator_metrics import edge_step, keypoint_figures, open_face_detector
+from trainer.generator_metrics import detector_keypoint_errors, edge_step, figures_of, keypoint_figures, open_face_detector
 from trainer.methods import (
     BASELINES,
     COMPOSITED,
@@ -106,11 +109,16 @@ def test_a_method_that_hides_nothing_is_seen_through(evaluation: Evaluation, fac
     assert evaluation.found_in_original == len(faces)
     assert (figures.detected, figures.re_identified, figures.embedding_distance, figures.seam) == (1.0, 1.0, 0.0, 1.0)
     assert figures.frechet["mean colours"] == pytest.approx(0, abs=1e-6)
+    assert figures.detector_keypoints.found == 1.0
+    assert figures.detector_keypoints.median_error is not None
+    assert figures.detector_keypoints.median_error < 0.06
 
 
 def test_blackout_leaves_no_face_and_a_hard_edge(evaluation: Evaluation) -> None:
     figures = measured(evaluation, "blackout")
     assert figures.detected == 0.0
+    # Unlike the keypoint network, which answers to anything.
+    assert (figures.detector_keypoints.found, figures.detector_keypoints.median_error) == (0.0, None)
     assert figures.re_identified == 0.0
     assert figures.frechet["mean colours"] > 100
     assert figures.seam is not None
@@ -151,6 +159,28 @@ def test_errors_count_only_what_was_requested_and_found() -> None:
     assert figures["eyes and nose"].median_error == pytest.approx(0.15)
     assert (figures["eyes and nose"].found, figures["eyes and nose"].requested) == (pytest.approx(2 / 3), 3)
     assert (figures["ears"].median_error, figures["ears"].found, figures["ears"].requested) == (None, None, 0)
+
+
+def as_requested(face: EvaluationFace) -> NDArray[np.float32]:
+    """The requested keypoints in pixels of the picture, (7, 2)."""
+    return face.keypoints.reshape(7, 2) * face.crop.side + np.array([face.crop.left, face.crop.top], np.float32)
+
+
+def test_the_detector_is_asked_for_eyes_and_nose_alone(faces: list[EvaluationFace]) -> None:
+    known = np.array([[1, 1, 1, 0, 0, 0, 0]], np.float32)
+    matches: list[Faces | None] = []
+    for face in faces[:2]:
+        moved = as_requested(face) + np.array([0.03, 0.04], np.float32) * face.longer_side
+        matches.append(Faces(boxes=face.box[None], scores=np.ones(1, np.float32), keypoints=moved[None], keypoint_scores=known))
+    blind = replace(faces[1], keypoints=faces[1].keypoints.copy())
+    blind.keypoints[:2] = geometry.ABSENT
+    errors = detector_keypoint_errors([faces[0], blind, faces[2]], [*matches, None])
+    expected = np.full((3, 3), 0.05)
+    expected[1, 0] = np.nan
+    expected[2] = np.inf
+    assert np.allclose(errors, expected, atol=1e-4, equal_nan=True)
+    figures = figures_of(errors)
+    assert (figures.found, figures.requested) == (5 / 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +233,7 @@ def test_the_command_writes_figures_and_a_grid_and_says_what_it_did_not_measure(
     assert (report["images_seen"], report["resolution"], report["recognizer"]) == (7, 16, None)
     assert [row["method"] for row in report["methods"]][-5:] == list(BASELINES)
     assert all(row["re_identified"] is None for row in report["methods"])
+    assert [row["detector_keypoints"]["requested"] for row in report["methods"]] == [9] * len(report["methods"])
     assert grid.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert "Same person: not measured; the recogniser dlib is not installed" in printed

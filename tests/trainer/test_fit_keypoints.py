@@ -13,7 +13,7 @@ from loguru import logger
 
 from trainer.cli import build_parser
 from trainer.config import DataSettings, to_yaml
-from trainer.evaluate_keypoints import calibrate, locate, measure, network_answers, served_batch
+from trainer.evaluate_keypoints import compare, locate, measure, network_answers, served_batch
 from trainer.fit_keypoints import KeypointRun, keypoint_loss, rate_at
 from trainer.keypoint_config import KeypointAugmentSettings, KeypointNetworkSettings, KeypointRunSettings, KeypointTrainSettings
 from trainer.keypoint_samples import KeypointBatch
@@ -99,8 +99,16 @@ def test_figures_are_those_of_known_distances() -> None:
 
 
 def test_calibration_compares_what_was_said_with_what_was_right() -> None:
-    rows = calibrate(np.array([0.6, 0.6, 0.65, 0.99], np.float32), np.array([True, False, True, True]))
-    assert [(row.count, round(row.predicted, 3), round(row.right, 3)) for row in rows] == [(3, 0.617, 0.667), (1, 0.99, 1.0)]
+    figures = compare(np.array([0.6, 0.6, 0.65, 0.99], np.float32), np.array([True, False, True, True]))
+    assert [(row.count, round(row.predicted, 3), round(row.right, 3)) for row in figures.rows] == [
+        (3, 0.617, 0.667),
+        (1, 0.99, 1.0),
+    ]
+    assert figures.expected_error == pytest.approx((3 * 0.05 + 0.01) / 4, abs=1e-6)
+    assert figures.least_confident is not None
+    assert (figures.least_confident.count, figures.least_confident.right) == (2, 0.5)
+    nothing = compare(np.zeros(0, np.float32), np.zeros(0, np.bool_))
+    assert (nothing.rows, nothing.expected_error, nothing.least_confident) == ((), 0.0, None)
 
 
 def run_command(*arguments: str) -> int:

@@ -243,6 +243,34 @@ def test_portraits_are_made_once_and_labelled(tmp_path: Path) -> None:
     assert [row["group"] for row in labels(tmp_path / "set")] == [f"portrait {index}" for index in range(4)]
 
 
+class WholePortraits:
+    """The demo faces as a generator of portraits frames them: the face takes 70 to 85 % of the height."""
+
+    def __init__(self, threads: int) -> None:
+        pass
+
+    def portrait(self, index: int) -> RgbImage:
+        picture = cv2.cvtColor(cv2.imread(str(DEMO_FACES[index])), cv2.COLOR_BGR2RGB)
+        return np.asarray(picture, np.uint8)
+
+
+def test_portraits_are_not_left_out_for_their_framing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "RandomFace", WholePortraits)
+    assert run_command("synthesize", "-o", tmp_path / "all", "--count", "8") == 0
+    rows = labels(tmp_path / "all")
+    assert len(rows) == 8
+    longer_sides = [max(float(row["x1"]) - float(row["x0"]), float(row["y1"]) - float(row["y0"])) for row in rows]
+    assert max(longer_sides) > 1 / 1.25
+    settings = DataSettings(kind="labels", root=str(tmp_path / "all"), validation_share=0.0)
+    data = LabelledFolder(tmp_path / "all", settings, AugmentSettings())
+    for number in range(len(data)):
+        assert not data.example(number, STAGE_32, np.random.default_rng(number)).mask.all()
+    assert run_command("synthesize", "-o", tmp_path / "wide", "--count", "8", "--min-surroundings", "1.25") == 0
+    assert 0 < len(labels(tmp_path / "wide")) < 8
+    left_out = json.loads((tmp_path / "wide" / "statistics.json").read_text())["left_out"]
+    assert left_out == {"too close": 8 - len(labels(tmp_path / "wide"))}
+
+
 def test_a_portrait_depends_on_its_number_alone() -> None:
     one, other = synthesis.latent(5), synthesis.latent(5)
     assert np.array_equal(one[0], other[0])
