@@ -110,7 +110,7 @@ def has_small_faces(boxes: Boxes, frame_size: Size) -> bool:
 
 
 class CenterFaceDetector:
-    """CenterFace at a working size, and on thorough frames once more at a very small one for faces that fill the frame.
+    """CenterFace at a working size, and but on quick looks once more at a very small one for faces that fill the frame.
 
     size: see DetectorSize. threshold: least score, between 0 and 1.
     Raises ValueError for a threshold outside and WeightsError if the weights cannot be used.
@@ -129,7 +129,7 @@ class CenterFaceDetector:
         size = working_size(frame_size, self._sides[effort])
         picture = render((0, 0, *frame_size), size)
         faces = self._find(picture, frame_size, self._threshold)
-        if effort == "thorough":
+        if effort != "quick":
             return merge(faces, self._find_close_ups(picture, frame_size), self._threshold)
         if self._sides[effort] < self._sides["careful"]:
             return replace(faces, boxes=_grown(faces.boxes, QUICK_ERROR_PX * max(frame_size) / max(size), QUICK_ERROR))
