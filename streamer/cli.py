@@ -25,7 +25,9 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS: tuple[Subcommand, ...] = (
-    Subcommand("anonymize", "streamer.commands.anonymize", "hide every face in videos and photos"),
+    Subcommand(
+        "anonymize", "streamer.commands.anonymize", "replace every face in videos and photos by a generated one, or cover it"
+    ),
     Subcommand("demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both"),
     Subcommand("doctor", "streamer.commands.doctor", "say what this machine has and whether Veil works on it"),
 )
@@ -72,7 +74,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser of `veil`; only the module of the subcommand named `only` is imported, all of them where it is None."""
     parser = OneLineParser(
         prog="veil",
-        description="Hides every face in videos and photos.",
+        description="Replaces every face in videos and photos by a generated one.",
         epilog=f"{EXAMPLES}\n{exit_codes_text()}",
         formatter_class=_formatter,
         allow_abbrev=False,

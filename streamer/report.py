@@ -17,7 +17,6 @@ import av
 import cv2
 import msgspec
 import numpy as np
-import onnxruntime
 
 from models.weights import read_manifest
 from streamer.config import AnonymizeSettings
@@ -40,7 +39,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "av": av.__version__,
         "ffmpeg": av.ffmpeg_version_info,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": version("onnxruntime"),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
