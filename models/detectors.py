@@ -224,9 +224,12 @@ DETECTORS: dict[str, Callable[..., FaceDetector]] = {"centerface": CenterFaceDet
 
 
 def open_detector(
-    name: str, size: DetectorSize = "default", threshold: float = DEFAULT_THRESHOLD, threads: int = 1
+    name: str, size: DetectorSize = "default", threshold: float = DEFAULT_THRESHOLD, threads: int = 1, backend: str = "cpu"
 ) -> FaceDetector:
-    """Open a row of DETECTORS. Raises ValueError for an unknown name and WeightsError if its weights cannot be used."""
+    """Open a row of DETECTORS.
+
+    Raises ValueError for an unknown name, BackendError for a backend that is not usable, WeightsError if weights cannot be used.
+    """
     if name not in DETECTORS:
         raise ValueError(f"unknown detector {name!r}, use one of: {', '.join(DETECTORS)}")
-    return DETECTORS[name](size=size, threshold=threshold, threads=threads)
+    return DETECTORS[name](size=size, threshold=threshold, threads=threads, backend=backend)
