@@ -30,6 +30,11 @@ class CpuBackend:
         self._input_names = [value.name for value in self._session.get_inputs()]
 
     @property
+    def input_names(self) -> tuple[str, ...]:
+        """As exported, in order."""
+        return tuple(self._input_names)
+
+    @property
     def providers(self) -> tuple[str, ...]:
         return tuple(self._session.get_providers())
 
