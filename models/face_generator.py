@@ -46,6 +46,13 @@ class FaceGenerator:
             raise WeightsError(f"{name}: its description cannot be read ({error})") from error
         self._backend = backend
 
+    @property
+    def input_shapes(self) -> list[tuple[int, ...]]:
+        """Of what the network is given, without the batch, in order: image, keypoints, noise and, if it has one, mask."""
+        side = self.resolution
+        shapes: list[tuple[int, ...]] = [(3, side, side), (2 * self.keypoints,), (self.noise_planes, 4, 4)]
+        return [*shapes, (1, side, side)] if self._has_mask else shapes
+
     def paint(
         self,
         pictures: NDArray[np.uint8],

@@ -26,6 +26,7 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand("anonymize", "streamer.commands.anonymize", "hide every face in videos and photos"),
     Subcommand("demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both"),
+    Subcommand("engines", "streamer.commands.engines", "build, list or remove the TensorRT engines of this machine's GPU"),
     Subcommand("doctor", "streamer.commands.doctor", "say what this machine has and whether Veil works on it"),
 )
 

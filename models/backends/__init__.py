@@ -66,7 +66,7 @@ class BackendRow(NamedTuple):
 
 BACKENDS: dict[str, BackendRow] = {
     "tensorrt": BackendRow(
-        "models.backends.tensorrt:TensorRtBackend",
+        "models.backends.tensorrt:open_tensorrt",
         "TensorRT on an NVIDIA GPU, half precision",
         packages=("tensorrt", "torch_tensorrt", "torch", "onnx"),
         extra="tensorrt",
