@@ -123,7 +123,7 @@ class PictureInput(nn.Module):
         self.network = network
 
     def forward(self, picture_BHWC: Tensor) -> Tensor:
-        maps_BCHW: Tensor = self.network(picture_BHWC.permute(0, 3, 1, 2).float())
+        maps_BCHW: Tensor = self.network(picture_BHWC.permute(0, 3, 1, 2).to(self.network.stem.weight.dtype))
         return maps_BCHW
 
 

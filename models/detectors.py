@@ -104,6 +104,19 @@ def working_size(frame_size: Size, longer_side: int) -> Size:
     return width, height
 
 
+def network_sizes(frame_size: Size, size: DetectorSize = "default") -> list[Size]:
+    """Every size at which the network is run for frames of a size, largest first."""
+    sides = (size,) if isinstance(size, int) else sorted(set(WORKING_SIDES[size].values()))
+    close_up = _upright(CLOSE_UP_SIZE, frame_size), _upright(CLOSE_UP_BORDER, frame_size)
+    bordered = close_up[0][0] + 2 * close_up[1][0], close_up[0][1] + 2 * close_up[1][1]
+    return sorted({bordered, *(working_size(frame_size, side) for side in sides)}, reverse=True)
+
+
+def _upright(size: Size, frame_size: Size) -> Size:
+    """Turned where the frame is higher than wide."""
+    return size if frame_size[0] >= frame_size[1] else (size[1], size[0])
+
+
 def has_small_faces(boxes: Boxes, frame_size: Size) -> bool:
     """Whether there are faces that a quick pass might miss. boxes: (faces, 4), pixels of the frame."""
     return bool((_areas(boxes) < (SMALL_FACE * max(frame_size)) ** 2).any())
@@ -136,10 +149,8 @@ class CenterFaceDetector:
         return faces
 
     def _find_close_ups(self, picture: RgbImage, frame_size: Size) -> Faces:
-        (width, height), (across, down) = CLOSE_UP_SIZE, CLOSE_UP_BORDER
-        if frame_size[0] < frame_size[1]:
-            width, height, across, down = height, width, down, across
-        shrunk = resize(picture, (width, height))
+        across, down = _upright(CLOSE_UP_BORDER, frame_size)
+        shrunk = resize(picture, _upright(CLOSE_UP_SIZE, frame_size))
         grey = (GREY, GREY, GREY)
         bordered = cv2.copyMakeBorder(shrunk, down, down, across, across, cv2.BORDER_CONSTANT, value=grey)
         # Whatever the threshold, those that take in fragments are needed.
@@ -262,9 +273,12 @@ DETECTORS: dict[str, Callable[..., FaceDetector]] = {"centerface": CenterFaceDet
 
 
 def open_detector(
-    name: str, size: DetectorSize = "default", threshold: float = DEFAULT_THRESHOLD, threads: int = 1
+    name: str, size: DetectorSize = "default", threshold: float = DEFAULT_THRESHOLD, threads: int = 1, backend: str = "cpu"
 ) -> FaceDetector:
-    """Open a row of DETECTORS. Raises ValueError for an unknown name and WeightsError if its weights cannot be used."""
+    """Open a row of DETECTORS.
+
+    Raises ValueError for an unknown name, BackendError for a backend that is not usable, WeightsError if weights cannot be used.
+    """
     if name not in DETECTORS:
         raise ValueError(f"unknown detector {name!r}, use one of: {', '.join(DETECTORS)}")
-    return DETECTORS[name](size=size, threshold=threshold, threads=threads)
+    return DETECTORS[name](size=size, threshold=threshold, threads=threads, backend=backend)

@@ -46,6 +46,13 @@ class FaceGenerator:
             raise WeightsError(f"{name}: its description cannot be read ({error})") from error
         self._backend = backend
 
+    @property
+    def input_shapes(self) -> list[tuple[int, ...]]:
+        """Of what the network is given, without the batch, in order: image, keypoints, noise and, if it has one, mask."""
+        side = self.resolution
+        shapes: list[tuple[int, ...]] = [(3, side, side), (2 * self.keypoints,), (self.noise_planes, 4, 4)]
+        return [*shapes, (1, side, side)] if self._has_mask else shapes
+
     def paint(
         self,
         pictures: NDArray[np.uint8],
@@ -66,14 +73,20 @@ class FaceGenerator:
         values = np.ascontiguousarray(from_pixels(pictures).transpose(0, 3, 1, 2))
         # Without a mask channel a hidden pixel is painted 128, as in the paper.
         values = np.where(masks[:, None], np.float32(0.0 if self._has_mask else 128 / 127.5 - 1), values)
-        inputs = [values, keypoints.astype(np.float32), noise.astype(np.float32)] + [hidden] * self._has_mask
+        inputs = [values, self._middles(keypoints), noise.astype(np.float32)] + [hidden] * self._has_mask
         (painted,) = self._backend.run(inputs)
         pixels = to_pixels(painted.transpose(0, 2, 3, 1))
         return np.where(masks[..., None], pixels, pictures) if self._has_mask else pixels
 
+    def _middles(self, keypoints: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Each keypoint moved to the middle of its pixel, all that the network sees of it: few bits, which any arithmetic keeps."""
+        pixels = np.float32(self.resolution)
+        middles: NDArray[np.float32] = (np.floor(keypoints.astype(np.float32) * pixels) + np.float32(0.5)) / pixels
+        return middles
+
 
 def open_generator(backend: str = "cpu", weights: str = DEFAULT_WEIGHTS, *, threads: int = 1) -> FaceGenerator:
-    """Open the generator `models/pretrained/<weights>`. Raises ValueError for an unknown backend and WeightsError for weights
-    that are missing, damaged or no generator.
+    """Open the generator `models/pretrained/<weights>`. Raises ValueError for an unknown backend, BackendError for one that
+    is not usable, and WeightsError for weights that are missing, damaged or no generator.
     """
-    return FaceGenerator(open_backend(backend, weights, threads=threads), weights)
+    return FaceGenerator(open_backend(backend, weights, threads=threads, precision="bfloat16"), weights)

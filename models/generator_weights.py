@@ -270,7 +270,7 @@ def quiet_exporter() -> Iterator[None]:
         exporter.setLevel(before)
 
 
-class _Exported(nn.Module):
+class ExportedGenerator(nn.Module):
     """A generator whose inputs are all tensors, for the exporter."""
 
     def __init__(self, generator: Generator) -> None:
@@ -311,7 +311,7 @@ def export_onnx(path: Path, generator: Generator, provenance: Provenance) -> Non
     batch = torch.export.Dim("batch", min=1, max=1024)
     with quiet_exporter():
         program = torch.onnx.export(
-            _Exported(network).eval(),
+            ExportedGenerator(network).eval(),
             examples,
             dynamo=True,
             input_names=names,

@@ -102,7 +102,8 @@ class KeypointNetwork(nn.Module):
         self.answer = nn.Linear(self.architecture.hidden, len(KEYPOINT_NAMES) * 3)
 
     def forward(self, crops_BHWC: Tensor) -> Tensor:
-        x_BCHW = self.trunk(_evened(crops_BHWC.permute(0, 3, 1, 2).float()))
+        evened_BCHW = _evened(crops_BHWC.permute(0, 3, 1, 2).float())
+        x_BCHW = self.trunk(evened_BCHW.to(self.hidden.weight.dtype))
         hidden_BF = torch.relu(self.hidden(x_BCHW.flatten(1)))
         answer_BKA = self.answer(hidden_BF).float().unflatten(1, (len(KEYPOINT_NAMES), 3))
         # The middle of the crop is the origin of what is learned.

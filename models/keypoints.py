@@ -118,15 +118,22 @@ def _places(start: int, stop: int, side: int, size: int) -> tuple[int, int]:
     return first, max(first + 1, round(stop * size / side))
 
 
-KEYPOINT_ESTIMATORS: dict[str, Callable[[], KeypointEstimator]] = {"network": NetworkKeypoints, "detector": DetectorKeypoints}
+KEYPOINT_ESTIMATORS: dict[str, Callable[[str], KeypointEstimator]] = {
+    "network": lambda backend: NetworkKeypoints(backend=backend),
+    "detector": lambda backend: DetectorKeypoints(),
+}
+"""Name -> what makes the estimator on a backend."""
 DEFAULT_ESTIMATOR = "network"
 
 
-def open_keypoint_estimator(name: str = DEFAULT_ESTIMATOR) -> KeypointEstimator:
-    """Open a row of KEYPOINT_ESTIMATORS. Raises ValueError for an unknown name and WeightsError if its weights cannot be used."""
+def open_keypoint_estimator(name: str = DEFAULT_ESTIMATOR, *, backend: str = "cpu") -> KeypointEstimator:
+    """Open a row of KEYPOINT_ESTIMATORS.
+
+    Raises ValueError for an unknown name, BackendError for a backend that is not usable, WeightsError if weights cannot be used.
+    """
     if name not in KEYPOINT_ESTIMATORS:
         raise ValueError(f"unknown keypoint estimator {name!r}, use one of: {', '.join(KEYPOINT_ESTIMATORS)}")
-    return KEYPOINT_ESTIMATORS[name]()
+    return KEYPOINT_ESTIMATORS[name](backend)
 
 
 @dataclass(frozen=True, kw_only=True)

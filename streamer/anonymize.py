@@ -14,6 +14,7 @@ from typing import Any
 
 from loguru import logger
 
+from models.backends import BackendError, choose_backend
 from models.detectors import DETECTORS
 from models.weights import WeightsError, read_manifest, read_weights
 from streamer.batch import BatchPlan, Failure, PlannedImage, PlannedVideo
@@ -55,7 +56,12 @@ def check_settings(settings: AnonymizeSettings) -> None:
 
     Raises UsageError, and InternalError where weights are missing or damaged.
     """
-    open_filter(settings.filter)
+    # On the processor: a GPU that this process had opened could not be used by its children.
+    open_filter(settings.filter, "cpu")
+    try:
+        choose_backend(settings.backend)
+    except BackendError as error:
+        raise UsageError(f"backend: {error}") from None
     if settings.detector.name not in DETECTORS:
         raise UsageError(f"detector.name: there is no detector {settings.detector.name!r}, choose one of {', '.join(DETECTORS)}")
     try:

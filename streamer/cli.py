@@ -29,6 +29,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
         "anonymize", "streamer.commands.anonymize", "replace every face in videos and photos by a generated one, or cover it"
     ),
     Subcommand("demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both"),
+    Subcommand("engines", "streamer.commands.engines", "build, list or remove the TensorRT engines of this machine's GPU"),
     Subcommand("doctor", "streamer.commands.doctor", "say what this machine has and whether Veil works on it"),
 )
 

@@ -89,6 +89,8 @@ class AnonymizeSettings(Settings, frozen=True, kw_only=True):
     tracker: TrackerSettings = TrackerSettings()
     filter: FilterSettings = FilterSettings()
     video: VideoSettings = VideoSettings()
+    backend: Literal["auto", "cpu", "openvino", "torch", "tensorrt"] = "auto"
+    """What runs the networks; auto is TensorRT on a GPU, else the processor with what is fastest there; see veil doctor."""
     keep_metadata: tuple[MetadataKind, ...] = ()
     """Metadata to keep; everything else that describes the recording, its place or its device is dropped."""
     overwrite: bool = False

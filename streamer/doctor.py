@@ -13,7 +13,9 @@ from typing import Literal
 
 import av
 import msgspec
+import numpy as np
 
+from models.backends import BACKENDS, choose_backend, open_network, usable_backends
 from models.detectors import DETECTORS, open_detector
 from models.weights import PRETRAINED, WeightsError, read_manifest, read_weights
 from streamer.encoders import available_encoders
@@ -131,6 +133,33 @@ def _detectors() -> list[Finding]:
     return findings
 
 
+def examine_backends() -> list[Finding]:
+    """Each is opened and its answer compared with that of the processor."""
+    findings = []
+    for name, obstacle in usable_backends().items():
+        if obstacle is not None:
+            findings.append(Finding(topic="backends", name=name, verdict="missing", fact=obstacle))
+            continue
+        try:
+            findings.append(_ok("backends", name, f"{BACKENDS[name].summary}; {_try_backend(name)}"))
+        except Exception as error:  # whatever a runtime of others raises
+            verdict: Verdict = "broken" if name == "cpu" else "missing"
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            findings.append(Finding(topic="backends", name=name, verdict=verdict, fact=f"does not work ({reason})"))
+    generator, others = choose_backend("auto", "bfloat16"), choose_backend("auto")
+    chosen = others if others == generator else f"{others}, for the generator {generator}"
+    return [*findings, _ok("backends", "auto", f"is {chosen}")]
+
+
+def _try_backend(name: str) -> str:
+    """What runs the keypoint network, and how far it is from the processor. Raises whatever its runtime raises."""
+    network = read_weights("keypoints.onnx")
+    crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    backend = open_network(name, network)
+    difference = np.abs(backend.run([crops])[0] - open_network("cpu", network).run([crops])[0]).max()
+    return f"{', '.join(backend.providers)}, differs from cpu by {difference:.0e}" if name != "cpu" else "opens"
+
+
 def _sharing() -> list[Finding]:
     """What the processes need to pass pictures and messages to each other."""
     findings = []
@@ -157,6 +186,7 @@ CHECKS: tuple[Callable[[], Sequence[Finding]], ...] = (
     _protocols,
     examine_weights,
     _detectors,
+    examine_backends,
     _sharing,
 )
 """Each gives the findings of one topic."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from models import baselines
+from models.backends import DEFAULT_BACKEND
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
 from streamer.masks import FaceMask, region_size
@@ -120,36 +121,36 @@ def read_image(path: str) -> NDArray[np.float32]:
     return np.asarray(rgba[:, :, :3] * weight + PLAIN_LEVEL * (1 - weight), np.float32)
 
 
-def _open_solid(settings: FilterSettings) -> Filter:
+def _open_solid(settings: FilterSettings, backend: str) -> Filter:
     red, green, blue = (int(settings.color[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return EachFace(partial(solid, color=(red, green, blue)))
 
 
-def _open_image(settings: FilterSettings) -> Filter:
+def _open_image(settings: FilterSettings, backend: str) -> Filter:
     if settings.image is None:
         raise UsageError("filter.image: the filter image needs the path of a picture")
     return EachFace(partial(image, rgb=read_image(settings.image)))
 
 
-def _open_gan(settings: FilterSettings) -> Filter:
+def _open_gan(settings: FilterSettings, backend: str) -> Filter:
     if mask_shape(settings) != "box":
         raise UsageError("filter.mask: the filter gan paints into a box, no ellipse")
     # Only here, because nobody else needs a network.
     from streamer.gan import open_gan
 
-    return open_gan(settings)
+    return open_gan(settings, backend)
 
 
-FILTERS: dict[str, Callable[[FilterSettings], Filter]] = {
+FILTERS: dict[str, Callable[[FilterSettings, str], Filter]] = {
     "gan": _open_gan,
-    "blackout": lambda settings: EachFace(partial(solid, color=(0, 0, 0))),
-    "pixelate": lambda settings: EachFace(partial(pixelate, cells=settings.cells)),
-    "blur": lambda settings: EachFace(blur),
-    "heavy-blur": lambda settings: EachFace(heavy_blur),
+    "blackout": lambda settings, backend: EachFace(partial(solid, color=(0, 0, 0))),
+    "pixelate": lambda settings, backend: EachFace(partial(pixelate, cells=settings.cells)),
+    "blur": lambda settings, backend: EachFace(blur),
+    "heavy-blur": lambda settings, backend: EachFace(heavy_blur),
     "solid": _open_solid,
     "image": _open_image,
 }
-"""Every filter: the name in the settings, and what makes the filter from them."""
+"""Every filter: the name in the settings, and what makes the filter from them and the backend for its network."""
 
 NEEDS_KEYPOINTS = frozenset({"gan"})
 """The filters that want to know where eyes, nose, ears and shoulders are; for the others nobody looks for them."""
@@ -158,11 +159,15 @@ PAINTS_BOXES = frozenset({"gan"})
 """The filters that can fill nothing but boxes."""
 
 
-def open_filter(settings: FilterSettings) -> Filter:
-    """The filter that the settings name. Raises UsageError if there is none of that name or it cannot be made."""
+def open_filter(settings: FilterSettings, backend: str = DEFAULT_BACKEND) -> Filter:
+    """The filter that the settings name.
+
+    backend: what runs its network, if it has one.
+    Raises UsageError if there is none of that name or it cannot be made.
+    """
     if settings.name not in FILTERS:
         raise UsageError(f"filter.name: there is no filter {settings.name!r}, choose one of {', '.join(FILTERS)}")
-    return FILTERS[settings.name](settings)
+    return FILTERS[settings.name](settings, backend)
 
 
 def mask_shape(settings: FilterSettings) -> Literal["ellipse", "box"]:

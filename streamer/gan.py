@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import geometry
+from models.backends import BackendError
 from models.blending import join
 from models.detectors import Region, RgbImage, Size
 from models.face_generator import FaceGenerator, open_generator
@@ -29,7 +30,7 @@ from models.keypoints import render_crop
 from models.stabilizer import Pose, Stabilizer
 from models.weights import WeightsError
 from streamer.config import FilterSettings
-from streamer.errors import InternalError
+from streamer.errors import InternalError, UsageError
 from streamer.filters import Fill
 from streamer.masks import FaceMask, region_size
 from streamer.pictures import RawPicture, RgbPixels
@@ -115,10 +116,15 @@ class GanFilter:
         return _Place(crop=crop, picture=given, mask=mask, keypoints=keypoints)
 
 
-def open_gan(settings: FilterSettings) -> GanFilter:
-    """The filter with the generator that ships. Raises InternalError where its weights cannot be used."""
+def open_gan(settings: FilterSettings, backend: str) -> GanFilter:
+    """The filter with the generator that ships, on a backend.
+
+    Raises UsageError for a backend that is not usable, and InternalError where the weights cannot be used.
+    """
     try:
-        generator = open_generator()
+        generator = open_generator(backend)
+    except BackendError as error:
+        raise UsageError(f"backend: {error}") from None
     except WeightsError as error:
         raise InternalError(str(error)) from None
     return GanFilter(generator, identity_seed=settings.identity_seed, is_stabilized=settings.stabilize)

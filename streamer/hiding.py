@@ -18,6 +18,7 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
+from models.backends import DEFAULT_BACKEND
 from models.detectors import Size
 from models.faces import Boxes, Keypoints, KeypointScores
 from streamer.config import FilterSettings
@@ -72,8 +73,9 @@ _Form = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
 class Hider:
     """Hides the faces of the pictures of one stream. Raises UsageError if the settings name no usable filter."""
 
-    def __init__(self, settings: FilterSettings, layout: PictureLayout) -> None:
-        self._faces = _FaceFills(settings)
+    def __init__(self, settings: FilterSettings, layout: PictureLayout, backend: str = DEFAULT_BACKEND) -> None:
+        """backend: what runs a filter's network, as in the settings."""
+        self._faces = _FaceFills(settings, backend)
         self._layout = layout
         form = PIXEL_FORMATS[layout.pixel_format]
         self._steps = (1 << form.chroma_x_shift, 1 << form.chroma_y_shift)
@@ -116,8 +118,9 @@ class Hider:
 class PhotoHider:
     """Hides the faces of photos. Raises UsageError if the settings name no usable filter."""
 
-    def __init__(self, settings: FilterSettings) -> None:
-        self._faces = _FaceFills(settings)
+    def __init__(self, settings: FilterSettings, backend: str = DEFAULT_BACKEND) -> None:
+        """backend: what runs a filter's network, as in the settings."""
+        self._faces = _FaceFills(settings, backend)
 
     def hide_rgb(self, image: Photo, boxes: Boxes, known: KnownFaces | None = None) -> tuple[Photo, Fallbacks]:
         """A copy with every box covered, an alpha channel kept as it is, and the fallbacks as from `Hider.hide`.
@@ -144,9 +147,9 @@ class PhotoHider:
 class _FaceFills:
     """Boxes to masks and their fills, in the order in which they are to be pasted."""
 
-    def __init__(self, settings: FilterSettings) -> None:
+    def __init__(self, settings: FilterSettings, backend: str) -> None:
         self._settings = settings
-        self._filter: Filter = open_filter(settings)
+        self._filter: Filter = open_filter(settings, backend)
         self._has_warned = False
 
     def make(

@@ -154,9 +154,14 @@ class _VideoRun:
         plan = msgspec.Raw(msgspec.msgpack.encode(job.plan))
         self._setups: dict[str, Message] = {
             "source": SourceSetup(stream=_STREAM, path=str(job.source), plan=plan),
-            "detector": DetectorSetup(detector=settings.detector, needs_keypoints=needs_keypoints(settings.filter)),
+            "detector": DetectorSetup(
+                detector=settings.detector, needs_keypoints=needs_keypoints(settings.filter), backend=settings.backend
+            ),
             "anonymizer": AnonymizerSetup(
-                tracker=settings.tracker, filter=settings.filter, preview_detections=settings.preview_detections
+                tracker=settings.tracker,
+                filter=settings.filter,
+                preview_detections=settings.preview_detections,
+                backend=settings.backend,
             ),
             "sink": SinkSetup(temporary=str(temporary), plan=plan),
         }

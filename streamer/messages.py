@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from models.backends import DEFAULT_BACKEND
 from models.detectors import Effort
 from models.faces import KEYPOINT_NAMES, Faces
 from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings, TrackerSettings
@@ -42,18 +43,20 @@ class SourceSetup(Message, frozen=True, kw_only=True):
 
 
 class DetectorSetup(Message, frozen=True, kw_only=True):
-    """Supervisor to detector. needs_keypoints: look for keypoints too."""
+    """Supervisor to detector. needs_keypoints: look for keypoints too. backend: what runs the networks, as in the settings."""
 
     detector: DetectorSettings
     needs_keypoints: bool = False
+    backend: str = DEFAULT_BACKEND
 
 
 class AnonymizerSetup(Message, frozen=True, kw_only=True):
-    """Supervisor to anonymizer."""
+    """Supervisor to anonymizer. backend: what runs the filter's network, as in the settings."""
 
     tracker: TrackerSettings
     filter: FilterSettings
     preview_detections: bool
+    backend: str = DEFAULT_BACKEND
 
 
 class SinkSetup(Message, frozen=True, kw_only=True):

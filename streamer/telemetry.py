@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,16 @@ def configure_logging(process: str, level: str) -> None:
     logger.remove()
     logger.configure(extra={"process": process})
     logger.add(sys.stderr, level=level, format=_format, diagnose=False, backtrace=False, enqueue=False)
+    package = logging.getLogger("models")
+    package.handlers = [_ToLoguru()]
+    package.setLevel(logging.DEBUG)
+
+
+class _ToLoguru(logging.Handler):
+    """What the package `models` says, which knows nothing of loguru."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger.log(record.levelname, "{}", record.getMessage())
 
 
 def _format(record: Record) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 
 import models
 import streamer
+from models.backends import obstacle_to
 from streamer.errors import ExitCode
 from tests.command import obey_permissions, veil
 
@@ -178,3 +179,13 @@ def test_weights_that_cannot_be_used_give_one_line_and_exit_code_1(kind: str, fa
     assert run.stderr.startswith(f"veil anonymize: {weights}: the weights")
     assert run.stderr.count("\n") == 1
     assert not (here / "out.mp4").exists()
+
+
+def test_a_backend_that_this_machine_lacks_is_refused_in_one_line(here: Path) -> None:
+    obstacle = obstacle_to("tensorrt")
+    if obstacle is None:
+        pytest.skip("TensorRT is usable on this machine")
+    (here / "clip.mp4").touch()
+    done = veil("anonymize", "clip.mp4", "--backend", "tensorrt", cwd=here)
+    assert done.returncode == ExitCode.USAGE
+    assert done.stderr == f"veil anonymize: backend: tensorrt cannot be used here: {obstacle}; use auto\n"

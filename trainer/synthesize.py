@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from models.backends.openvino import import_openvino
 from models.detectors import RgbImage
 from models.weights import WeightsError
 from trainer import collecting
@@ -65,9 +66,7 @@ class RandomFace:
         if not places or importlib.util.find_spec("openvino") is None:
             raise SynthesisError(f"the networks that make portraits are not installed: {WHAT_TO_INSTALL}")
         folder = Path(places[0]) / "data"
-        # OpenVINO reports its import to its makers unless this module is missing.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        openvino: Any = importlib.import_module("openvino")
+        openvino = import_openvino()
         try:
             core = openvino.Core()
             options = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}

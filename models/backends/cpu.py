@@ -8,6 +8,8 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
+from models.backends import Precision
+
 ERRORS_ONLY = 3
 
 
@@ -16,7 +18,8 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self, network: bytes, *, threads: int = 1) -> None:
+    def __init__(self, network: bytes, *, threads: int = 1, precision: Precision = "single") -> None:
+        """precision: more than is needed is given."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -25,6 +28,11 @@ class CpuBackend:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
         self._input_names = [value.name for value in self._session.get_inputs()]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """As exported, in order."""
+        return tuple(self._input_names)
 
     @property
     def providers(self) -> tuple[str, ...]:

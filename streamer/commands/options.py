@@ -48,6 +48,9 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "covers a face this long before its first and after its last detection",
         ),
     ),
+    "what runs the networks": (
+        Option("--backend", "backend", "NAME", "auto, tensorrt, cpu, openvino or torch; veil doctor shows which are usable here"),
+    ),
     "how videos are written": (
         Option("--codec", "video.codec", "NAME", "auto, h264, hevc, av1, h264_nvenc, hevc_nvenc or av1_nvenc"),
         Option("--quality", "video.quality", "N", "constant quality, lower is better; left out: H.264 18, HEVC 20, AV1 24"),

@@ -78,7 +78,7 @@ class AnonymizerWorker:
         self._safe = self._handles["safe"].writer(layout, ready.safe_slots, SlotState.SAFE)
         self._layout = layout
         self._tracker = Tracker(self._setup.tracker, (layout.width, layout.height), max_frames=ready.window_frames)
-        self._hider = Hider(self._setup.filter, layout)
+        self._hider = Hider(self._setup.filter, layout, self._setup.backend)
 
     def _track(self) -> None:
         """Give the tracker every frame whose predecessors it has."""

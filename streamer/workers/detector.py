@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from models.backends import BackendError
 from models.detectors import FaceDetector, open_detector
 from models.keypoints import KEYPOINT_ESTIMATORS, DetectorWithKeypoints, open_keypoint_estimator
 from models.weights import WeightsError
@@ -15,23 +16,25 @@ from streamer.rings import RingReader, SlotState
 from streamer.workers import RingHandles
 
 
-def detector_of(settings: DetectorSettings) -> FaceDetector:
-    """The detector of the settings; the processes are many, so each of them uses one thread.
+def detector_of(settings: DetectorSettings, backend: str) -> FaceDetector:
+    """The detector of the settings on a backend; the processes are many, so each of them uses one thread.
 
-    Raises UsageError for an unknown name and InternalError where its weights cannot be used.
+    Raises UsageError for an unknown name or a backend that is not usable, and InternalError where its weights cannot be used.
     """
     try:
-        return open_detector(settings.name, settings.size, settings.threshold, threads=1)
+        return open_detector(settings.name, settings.size, settings.threshold, threads=1, backend=backend)
+    except BackendError as error:
+        raise UsageError(f"backend: {error}") from None
     except ValueError as error:
         raise UsageError(f"detector.name: {error}") from None
     except WeightsError as error:
         raise InternalError(str(error)) from None
 
 
-def with_keypoints(detector: FaceDetector, settings: DetectorSettings, *, needs_keypoints: bool) -> FaceDetector:
+def with_keypoints(detector: FaceDetector, settings: DetectorSettings, backend: str, *, needs_keypoints: bool) -> FaceDetector:
     """The detector, followed by the keypoint estimator of the settings where keypoints are needed.
 
-    Raises UsageError for an unknown name and InternalError where its weights cannot be used.
+    Raises UsageError for an unknown name or a backend that is not usable, and InternalError where its weights cannot be used.
     """
     if settings.keypoints not in KEYPOINT_ESTIMATORS:
         known = ", ".join(KEYPOINT_ESTIMATORS)
@@ -39,9 +42,12 @@ def with_keypoints(detector: FaceDetector, settings: DetectorSettings, *, needs_
     if not needs_keypoints:
         return detector
     try:
-        return DetectorWithKeypoints(detector=detector, estimator=open_keypoint_estimator(settings.keypoints))
+        estimator = open_keypoint_estimator(settings.keypoints, backend=backend)
+    except BackendError as error:
+        raise UsageError(f"backend: {error}") from None
     except WeightsError as error:
         raise InternalError(str(error)) from None
+    return DetectorWithKeypoints(detector=detector, estimator=estimator)
 
 
 class DetectorWorker:
@@ -54,15 +60,16 @@ class DetectorWorker:
     def __init__(self, rings: RingHandles) -> None:
         self._handle = rings["raw"]
 
-    def open(self, settings: DetectorSettings) -> FaceDetector:
+    def open(self, settings: DetectorSettings, backend: str) -> FaceDetector:
         """The detector to run."""
-        return detector_of(settings)
+        return detector_of(settings, backend)
 
     def process(self, message: Message) -> Iterable[Message]:
         match message:
             case DetectorSetup():
-                detector = self.open(message.detector)
-                self._detector = with_keypoints(detector, message.detector, needs_keypoints=message.needs_keypoints)
+                settings, backend = message.detector, message.backend
+                detector = self.open(settings, backend)
+                self._detector = with_keypoints(detector, settings, backend, needs_keypoints=message.needs_keypoints)
             case StreamReady():
                 self._layout = message.opened.layout
                 self._ring = self._handle.reader(self._layout, message.raw_slots, SlotState.RAW)

@@ -34,17 +34,17 @@ class ImageWorker:
     def __init__(self, rings: RingHandles) -> None:
         pass
 
-    def open(self, settings: DetectorSettings) -> FaceDetector:
+    def open(self, settings: DetectorSettings, backend: str) -> FaceDetector:
         """The detector to run."""
-        return detector_of(settings)
+        return detector_of(settings, backend)
 
     def process(self, message: Message) -> Iterable[Message]:
         match message:
             case ImageSetup():
-                self._settings = message.settings
-                detector, needed = message.settings.detector, needs_keypoints(message.settings.filter)
-                self._detector = with_keypoints(self.open(detector), detector, needs_keypoints=needed)
-                self._hider = PhotoHider(message.settings.filter)
+                self._settings = settings = message.settings
+                detector, needed = self.open(settings.detector, settings.backend), needs_keypoints(settings.filter)
+                self._detector = with_keypoints(detector, settings.detector, settings.backend, needs_keypoints=needed)
+                self._hider = PhotoHider(settings.filter, settings.backend)
             case ImageTask():
                 yield self._do(message)
             case _:

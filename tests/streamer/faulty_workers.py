@@ -38,7 +38,7 @@ class BrightSquareDetector:
 
 
 class SquareDetectorWorker(DetectorWorker):
-    def open(self, settings: DetectorSettings) -> BrightSquareDetector:
+    def open(self, settings: DetectorSettings, backend: str) -> BrightSquareDetector:
         return BrightSquareDetector()
 
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 
+from models.backends import BACKEND_NAMES
 from streamer import config
 from streamer.config import AnonymizeSettings, make_settings, merge_values, read_settings_file
 from streamer.errors import ExitCode, UsageError
@@ -31,6 +32,12 @@ def test_the_shipped_file_shows_every_key_with_its_default() -> None:
 
     assert make_settings(values, name_key=str) == AnonymizeSettings()
     assert keys_of(values) == keys_of(msgspec.to_builtins(AnonymizeSettings()))
+
+
+def test_every_backend_can_be_set() -> None:
+    assert {make_settings({"backend": name}, name_key=str).backend for name in BACKEND_NAMES} == set(BACKEND_NAMES)
+    with pytest.raises(UsageError, match="backend must be one of auto, "):
+        make_settings({"backend": "abacus"}, name_key=str)
 
 
 def sentences_of_the_code() -> dict[str, str]:

@@ -33,6 +33,7 @@ def test_every_topic_is_examined() -> None:
         "protocols",
         "weights",
         "detectors",
+        "backends",
         "sharing",
     }
     assert {finding.name for finding in findings if finding.topic == "encoders"} == set(ENCODERS)

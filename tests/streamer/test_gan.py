@@ -37,7 +37,7 @@ SIZE = (320, 240)
 
 @pytest.fixture(autouse=True)
 def opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FILTERS, "gan", lambda setting: GanFilter(GENERATOR, identity_seed=setting.identity_seed))
+    monkeypatch.setitem(FILTERS, "gan", lambda setting, backend: GanFilter(GENERATOR, identity_seed=setting.identity_seed))
 
 
 def gan(**changes: Any) -> FilterSettings:
@@ -250,7 +250,7 @@ def test_ellipses_are_refused_and_missing_weights_said(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("streamer.gan.open_generator", missing)
     with pytest.raises(InternalError, match=r"generator\.onnx: no such file"):
-        open_gan(gan())
+        open_gan(gan(), "cpu")
 
 
 def test_a_fill_is_no_larger_than_needed() -> None:

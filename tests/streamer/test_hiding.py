@@ -158,7 +158,7 @@ def test_inside_a_mask_lies_the_fill_of_the_filter(pixel_format: str, name: str)
             rgb = region_to_rgb(raw, layout, region)
             return rgb if size is None else cast("RgbPixels", cv2.resize(rgb, size))
 
-    expected = cv2.resize(FILTERS[name](setting).fills(Picture(), [mask], [mask])[0].rgb, region_size(mask)).astype(float)
+    expected = cv2.resize(FILTERS[name](setting, "cpu").fills(Picture(), [mask], [mask])[0].rgb, region_size(mask)).astype(float)
     got = region_to_rgb(hidden(layout, raw, boxes, setting), layout, mask.region).astype(float)
     if not PIXEL_FORMATS[pixel_format].has_chroma:
         expected = expected @ [[0.2126], [0.7152], [0.0722]]
@@ -237,7 +237,7 @@ BAD_FILLS: list[Fills] = [
 @pytest.mark.parametrize("fills", BAD_FILLS)
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p10le", "gray"])
 def test_a_face_whose_filter_fails_is_covered_plain(fills: Fills, pixel_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FILTERS, "broken", lambda settings: Broken(fills))
+    monkeypatch.setitem(FILTERS, "broken", lambda settings, backend: Broken(fills))
     layout = PictureLayout(width=SIZE[0], height=SIZE[1], pixel_format=pixel_format)
     boxes = np.array([[5, 5, 25, 25], [200, 200, 220, 220], [20, 10, 60, 50]], np.float32)
     setting = FilterSettings(name="broken")
@@ -250,7 +250,7 @@ def test_a_face_whose_filter_fails_is_covered_plain(fills: Fills, pixel_format: 
 
 
 def test_a_filter_that_fails_for_one_face_still_serves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FILTERS, "broken", lambda settings: Broken(failing_on_wide_faces))
+    monkeypatch.setitem(FILTERS, "broken", lambda settings, backend: Broken(failing_on_wide_faces))
     layout = PictureLayout(width=64, height=48, pixel_format="gray", color=ColorTags(range=2))
     raw, safe = noise(layout), noise(layout, 1)
     boxes = np.array([[30, 4, 60, 40], [4, 4, 14, 14], [4, 30, 14, 40]], np.float32)
@@ -273,7 +273,7 @@ def test_an_interruption_leaves_nothing_raw(monkeypatch: pytest.MonkeyPatch) -> 
     def interrupted(picture: RawPicture, faces: Sequence[FaceMask]) -> list[Any]:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(FILTERS, "broken", lambda settings: Broken(interrupted))
+    monkeypatch.setitem(FILTERS, "broken", lambda settings, backend: Broken(interrupted))
     layout = PictureLayout(width=64, height=48, pixel_format="yuv420p")
     raw, safe = noise(layout), [plane.copy() for plane in noise(layout)]
     with pytest.raises(KeyboardInterrupt):

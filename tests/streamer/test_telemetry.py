@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ def _restored() -> Iterator[None]:
     logger.remove()
     logger.configure(extra={})
     logger.add(sys.__stderr__)
+    logging.getLogger("models").handlers.clear()
 
 
 def test_a_line_names_its_process_and_fields_and_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,3 +46,10 @@ def test_a_traceback_shows_no_values_of_variables(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().err
     assert "ValueError" in shown
     assert "secret@" not in shown
+
+
+def test_what_the_networks_say_is_shown_like_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("detector-1", "WARNING")
+    logging.getLogger("models.backends.fallback").warning("%s is {slow}", "<it>")
+    logging.getLogger("models.backends.fallback").info("too small")
+    assert capsys.readouterr().err.endswith("WARNING detector-1: <it> is {slow}\n")
