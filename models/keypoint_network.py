@@ -124,11 +124,11 @@ class ConfidentKeypoints(nn.Module):
 
 
 class _Calibrated(nn.Module):
-    """Logits (B, 7, 1) to confidences (B, 7, 1). least: (7, 1), the others (7, corners - 1)."""
+    """Logits (B, 7, 1) to confidences (B, 7, 1). least: (7, 1), starts and ends: (7, corners - 1), slopes: (7, corners - 1, 1)."""
 
     least: Tensor
     starts: Tensor
-    widths: Tensor
+    ends: Tensor
     slopes: Tensor
 
     def __init__(self, calibration: Calibration) -> None:
@@ -138,13 +138,14 @@ class _Calibrated(nn.Module):
         widths_KC = logits_KC.diff(dim=1)
         self.register_buffer("least", confidences_KC[:, :1].float())
         self.register_buffer("starts", logits_KC[:, :-1].float())
-        self.register_buffer("widths", widths_KC.float())
-        self.register_buffer("slopes", (confidences_KC.diff(dim=1) / widths_KC).float())
+        self.register_buffer("ends", logits_KC[:, 1:].float())
+        self.register_buffer("slopes", (confidences_KC.diff(dim=1) / widths_KC).float().unsqueeze(2))
 
     def forward(self, logits_BK1: Tensor) -> Tensor:
         # How far the logit has come along each piece of the line.
-        along_BKC = torch.minimum(torch.relu(logits_BK1 - self.starts), self.widths)
-        return self.least + (along_BKC * self.slopes).sum(2, keepdim=True)
+        along_BKC = torch.relu(logits_BK1 - self.starts) - torch.relu(logits_BK1 - self.ends)
+        # A product of matrices, because OpenVINO 2026.4 takes a product and its sum for something else and answers with `least`.
+        return self.least + (along_BKC.unsqueeze(2) @ self.slopes).squeeze(3)
 
 
 def _evened(values_BCHW: Tensor) -> Tensor:

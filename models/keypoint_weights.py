@@ -39,7 +39,7 @@ def load_keypoints(path: Path) -> tuple[KeypointNetwork, Provenance]:
         fields = json.loads(metadata["architecture"])
         architecture = KeypointArchitecture(**{**fields, "widths": tuple(fields["widths"])})
         provenance = Provenance(**json.loads(metadata["provenance"]))
-        calibration = _read_calibration(metadata.get("calibration", "null"))
+        calibration = read_calibration(metadata.get("calibration", "null"))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its description cannot be read ({error})") from error
     network = with_tensors(path, KeypointNetwork(architecture), weights)
@@ -58,7 +58,7 @@ def _described(network: KeypointNetwork, provenance: Provenance) -> dict[str, st
     }
 
 
-def _read_calibration(text: str) -> Calibration | None:
+def read_calibration(text: str) -> Calibration | None:
     """Raises TypeError or ValueError where it is none."""
     fields = json.loads(text)
     return None if fields is None else Calibration(**{name: tuple(map(tuple, rows)) for name, rows in fields.items()})

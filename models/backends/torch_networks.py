@@ -79,6 +79,7 @@ def _make_keypoints(weights: Mapping[str, Tensor], metadata: Mapping[str, str]) 
     for module in network.modules():
         if isinstance(module, ConvolutionUnit):
             module.fold()
+    network.calibration = keypoint_weights.read_calibration(metadata.get("calibration", "null"))
     return ConfidentKeypoints(network)
 
 
