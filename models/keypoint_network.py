@@ -144,8 +144,9 @@ class _Calibrated(nn.Module):
     def forward(self, logits_BK1: Tensor) -> Tensor:
         # How far the logit has come along each piece of the line.
         along_BKC = torch.relu(logits_BK1 - self.starts) - torch.relu(logits_BK1 - self.ends)
+        slopes_KC1 = self.slopes.to(along_BKC.dtype)
         # A product of matrices, because OpenVINO 2026.4 takes a product and its sum for something else and answers with `least`.
-        return self.least + (along_BKC.unsqueeze(2) @ self.slopes).squeeze(3)
+        return self.least + (along_BKC.unsqueeze(2) @ slopes_KC1).squeeze(3)
 
 
 def _evened(values_BCHW: Tensor) -> Tensor:
