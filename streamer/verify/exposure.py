@@ -14,6 +14,8 @@ hidden in several ways; faces that were found to show:
     generated faces, not encoded                    0 of 1610
     blur (9 x 9 pixels)                             225
 
+Of all 1971 faces of every frame of these clips none shows after the filters gan and heavy-blur at their defaults.
+
 Under CRF 28 a face of 12 pixels has next to no detail left to be known by, which is why some count as gone. The small blur hides
 small faces and leaves large ones as they were: all that are wider than 72 pixels are among the 225.
 """
