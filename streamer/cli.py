@@ -28,6 +28,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand(
         "anonymize", "streamer.commands.anonymize", "replace every face in videos and photos by a generated one, or cover it"
     ),
+    Subcommand("verify", "streamer.commands.verify", "prove that an anonymized file no longer shows the faces of its original"),
     Subcommand("demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both"),
     Subcommand("engines", "streamer.commands.engines", "build, list or remove the TensorRT engines of this machine's GPU"),
     Subcommand("doctor", "streamer.commands.doctor", "say what this machine has and whether Veil works on it"),
@@ -41,6 +42,7 @@ EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.PARTLY_FAILED: "some files of a batch are done, others failed",
     ExitCode.OUTPUT: "an output could not be written: folder not writable, disk full, encoder missing",
     ExitCode.DAMAGED: "all done, but an input was truncated or damaged; what could be decoded was written",
+    ExitCode.NOT_PROVEN: "veil verify: faces of the original still show, or the two files differ in frames or times",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 """What each exit code tells the user; the help and the README show this table."""
@@ -50,6 +52,7 @@ examples:
   veil anonymize clip.mp4                  writes clip_anonymized.mp4 beside it
   veil anonymize footage/                  mirrors the folder to footage_anonymized/
   veil anonymize 'trip/**/*.jpg' -o safe/  every photo that matches, into safe/
+  veil verify clip.mp4 clip_anonymized.mp4 proves that no face shows
   veil demo                                shows what Veil does, on a clip it makes itself
   veil doctor                              says what this machine has
 """

@@ -2,6 +2,9 @@
 
 command line -> plan -> probe -> processes -> output
      2            2       3          1          5
+
+original, anonymized -> examination -> proof
+     2, 3                   1           5, 7
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ class ExitCode(enum.IntEnum):
     """The output could not be written: folder not writable, disk full, encoder not available."""
     DAMAGED = 6
     """All is done, but an input was truncated or damaged; what could be decoded was written."""
+    NOT_PROVEN = 7
+    """A verification found faces that still show, or files that do not belong together frame by frame."""
     INTERRUPTED = 130
     """Stopped by Ctrl-C or SIGTERM."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+import streamer.commands.verify
 import trainer.cli
 from streamer.cli import EXIT_CODES, build_parser
 from streamer.commands.options import OPTIONS, settings_from
@@ -72,6 +74,9 @@ def test_every_option_that_is_mentioned_exists() -> None:
     evaluation, _ = trainer.cli.build_parser(["evaluate", "generator"])
     evaluation.parse_args(["evaluate", "generator", "g.onnx", "--data", "d", "--count", "2", "--recognize-count", "2"])
     parsed_elsewhere |= {"--count", "--recognize-count"}
+    verification = argparse.ArgumentParser()
+    streamer.commands.verify.add_arguments(verification)
+    parsed_elsewhere |= set(re.findall(r"--[a-z][a-z-]+", verification.format_help()))
 
     assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known | parsed_elsewhere
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from models import geometry
 from models.generator_weights import write_atomically
 from models.keypoints import NetworkKeypoints
+from models.recognition import RECOGNIZERS, Recognizer, RecognizerError, open_recognizer
 from models.weights import WeightsError
 from trainer.config import AugmentSettings, DataSettings
 from trainer.dataset import DataError, LabelledFolder
@@ -27,7 +28,6 @@ from trainer.generator_evaluation import Chance, Evaluation, Judges, MethodFigur
 from trainer.generator_metrics import KeypointFigures, Spread, open_face_detector
 from trainer.methods import EvaluationFace, all_methods, choose_faces, generate
 from trainer.painter import Painter, open_painter
-from trainer.recognition import RECOGNIZERS, Recognizer, RecognizerError, open_recognizer
 from trainer.samples import save_grid
 
 GRID_FACES = 64

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.detectors import FaceDetector
 from models.faces import Faces
+from models.recognition import Embeddings, Recognizer, chance_of_a_match
 from trainer.frechet import FeatureNetwork, Features, frechet_distance
 from trainer.generator_metrics import (
     KeypointFigures,
@@ -30,7 +31,6 @@ from trainer.generator_metrics import (
 )
 from trainer.methods import ORIGINAL, EvaluationFace, HiddenFace, Method, generate
 from trainer.painter import Painter
-from trainer.recognition import Embeddings, Recognizer, chance_of_a_match
 
 CHUNK = 16
 """Faces that are hidden and measured together."""

@@ -13,10 +13,10 @@ from models import geometry
 from models.detectors import CenterFaceDetector, FaceDetector, RgbImage, image_render
 from models.faces import KEYPOINT_NAMES, Faces
 from models.geometry import Mask
+from models.recognition import Embeddings
 from trainer.detection_metrics import box_overlaps
 from trainer.frechet import Features
 from trainer.methods import EvaluationFace, HiddenFace
-from trainer.recognition import Embeddings
 
 DETECTION_SCORE = 0.5
 LEAST_OVERLAP = 0.5

@@ -13,14 +13,14 @@ import pytest
 from loguru import logger
 from numpy.typing import NDArray
 
-from models import geometry
+from models import geometry, recognition
 from models.detectors import RgbImage
 from models.faces import Faces
 from models.generator import Generator, GeneratorArchitecture
 from models.generator_weights import Provenance, export_onnx, load_generator, save_generator
 from models.keypoints import NetworkKeypoints
+from models.recognition import DlibRecognizer, RecognizerError, chance_of_a_match
 from models.weights import PRETRAINED
-from trainer import recognition
 from trainer.cli import build_parser
 from trainer.config import AugmentSettings, DataSettings
 from trainer.dataset import DataError, LabelledFolder
@@ -38,7 +38,6 @@ from trainer.methods import (
     keep_original,
 )
 from trainer.painter import open_painter
-from trainer.recognition import DlibRecognizer, RecognizerError, chance_of_a_match
 
 PROVENANCE = Provenance(training_data="none", terms="tests only", images_seen=7, expansion=0.2)
 
@@ -313,7 +312,7 @@ def test_a_damaged_picture_is_left_out_and_a_lack_of_faces_is_refused(faces_fold
 IS_DLIB_INSTALLED = None not in map(importlib.util.find_spec, ("dlib", "face_recognition_models"))
 
 
-@pytest.mark.skipif(not IS_DLIB_INSTALLED, reason="the recogniser is an extra of 100 MB: veilstream[evaluate]")
+@pytest.mark.skipif(not IS_DLIB_INSTALLED, reason="the recogniser is an extra of 100 MB: veilstream[recognize]")
 def test_dlib_knows_a_face_in_other_light_and_no_other_face(faces: list[EvaluationFace]) -> None:
     recognizer = DlibRecognizer()
     pictures, boxes = [face.picture for face in faces], [face.box for face in faces]

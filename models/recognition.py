@@ -16,7 +16,7 @@ from models.detectors import RgbImage
 Box = NDArray[np.float32]  # (4,): x1 y1 x2 y2, pixels
 Embeddings = NDArray[np.float32]  # (faces, D): nearer = more alike
 
-WHAT_TO_INSTALL = "install dlib-bin and face_recognition_models (veilstream[evaluate])"
+WHAT_TO_INSTALL = "install dlib-bin and face_recognition_models (veilstream[recognize])"
 
 
 class RecognizerError(Exception):
