@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backends import InferenceBackend, open_backend
+from models.backends import InferenceBackend, Precision, open_backend
 from models.geometry import from_pixels, to_pixels
 from models.weights import WeightsError
 
 DEFAULT_WEIGHTS = "generator.onnx"
+PRECISION: Precision = "bfloat16"
 FORMAT = "veil-generator-1"
 """The format that `generator_weights.export_onnx` writes."""
 
@@ -89,4 +90,4 @@ def open_generator(backend: str = "cpu", weights: str = DEFAULT_WEIGHTS, *, thre
     """Open the generator `models/pretrained/<weights>`. Raises ValueError for an unknown backend, BackendError for one that
     is not usable, and WeightsError for weights that are missing, damaged or no generator.
     """
-    return FaceGenerator(open_backend(backend, weights, threads=threads, precision="bfloat16"), weights)
+    return FaceGenerator(open_backend(backend, weights, threads=threads, precision=PRECISION), weights)

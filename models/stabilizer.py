@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from models.faces import KEYPOINT_NAMES
 from models.geometry import Crop, Mask
 
-MEMORY_S = 0.2
+MEMORY_S = 0.4
 """The past loses half of its weight in 0.7 of this time."""
 LONGEST_GAP_S = 0.5
 """What is older has no part in the present."""
 STILL, MOVED = 0.015, 0.05
 """Keypoints that move this much against each other, in longer sides of the box: the past counts in full, or not at all."""
+STILL_PX, MOVED_PX = 0.6, 2.0
+"""The same in pixels, for small faces, whose keypoints are less exact than a part of the box."""
 _FACE_POINTS = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
 
 Pixels = NDArray[np.uint8]  # (R, R, 3)
@@ -80,8 +82,8 @@ class Stabilizer:
 
     def _weight(self, past: _Past, time_s: float, pose: Pose) -> float:
         """How much of the past goes into this frame, 0 to 1."""
-        change = _change(past.pose, pose)
-        steadiness = min(max((MOVED - change) / (MOVED - STILL), 0.0), 1.0)
+        still, moved = max(STILL * pose.side, STILL_PX), max(MOVED * pose.side, MOVED_PX)
+        steadiness = min(max((moved - _change_px(past.pose, pose)) / (moved - still), 0.0), 1.0)
         return steadiness * math.exp(-max(time_s - past.time_s, 0.0) / self._memory_s)
 
     def _forget(self, time_s: float) -> None:
@@ -117,10 +119,10 @@ def _motion(before: Pose, after: Pose) -> tuple[Affine, NDArray[np.float64]]:
     return motion, np.hypot(*(first @ motion[:, :2].T + motion[:, 2] - second).T)
 
 
-def _change(before: Pose, after: Pose) -> float:
-    """How much the keypoints moved against each other, in longer sides of the box."""
+def _change_px(before: Pose, after: Pose) -> float:
+    """How much the keypoints moved against each other, root mean square in pixels."""
     _, errors = _motion(before, after)
-    return float(np.sqrt((errors**2).mean())) / after.side if len(errors) else 0.0
+    return float(np.sqrt((errors**2).mean())) if len(errors) else 0.0
 
 
 def _moved(past: _Past, crop: Crop, pose: Pose, size: int) -> tuple[NDArray[np.float32], Mask]:

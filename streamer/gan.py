@@ -12,23 +12,25 @@ import hashlib
 import hmac
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models import geometry
-from models.backends import BackendError
+from models.backends import BACKENDS, BackendError, choose_backend
 from models.blending import join
 from models.detectors import Region, RgbImage, Size
-from models.face_generator import FaceGenerator, open_generator
+from models.face_generator import PRECISION, FaceGenerator, open_generator
 from models.faces import KEYPOINT_NAMES
 from models.geometry import Crop, Mask
 from models.keypoints import render_crop
 from models.stabilizer import Pose, Stabilizer
 from models.weights import WeightsError
+from streamer.budget import cores
 from streamer.config import FilterSettings
 from streamer.errors import InternalError, UsageError
 from streamer.filters import Fill
@@ -39,6 +41,9 @@ SMALLEST_FACE_PX = 12
 """Shorter side of the face from which the generator paints; below, there is nothing to be seen of a face."""
 LEAST_IN_SIGHT = 0.35
 """Part of the face that must lie in the frame; of less, the generator makes something that is no face."""
+MANY = 3
+"""Faces of one picture from which all cores paint together. With fewer the other processes keep the cores busy, and threads would
+only cost: a tenth of the time, on two cores."""
 _ENLARGEMENT = 2
 """Fills have up to so many times the generator's resolution, smoothly enlarged; the rest is bilinear."""
 _EYES_AND_NOSE = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye")]
@@ -71,8 +76,18 @@ class _Place:
 class GanFilter:
     """Paints a face over each face; satisfies Filter."""
 
-    def __init__(self, generator: FaceGenerator, *, identity_seed: int | None, is_stabilized: bool = True) -> None:
+    def __init__(
+        self,
+        generator: FaceGenerator,
+        *,
+        identity_seed: int | None,
+        is_stabilized: bool = True,
+        open_for_many: Callable[[], FaceGenerator] | None = None,
+    ) -> None:
+        """open_for_many: the same generator on several threads, opened with the first picture of MANY faces or more."""
         self._generator = generator
+        self._open_for_many = open_for_many
+        self._for_many: FaceGenerator | None = None
         self._stabilizer = Stabilizer() if is_stabilized else None
         self._identities = Identities(identity_seed, (generator.noise_planes, 4, 4))
 
@@ -89,7 +104,7 @@ class GanFilter:
         if not faces:
             return []
         places = [self._place(picture, face, every) for face in faces]
-        painted = self._generator.paint(
+        painted = self._generator_for(len(faces)).paint(
             np.stack([place.picture for place in places]),
             np.stack([place.mask for place in places]),
             np.concatenate([place.keypoints for place in places]),
@@ -101,6 +116,13 @@ class GanFilter:
             Fill(_in_range(_part(pixels, place.crop, face), picture))
             for pixels, place, face in zip(steady, places, faces, strict=True)
         ]
+
+    def _generator_for(self, faces: int) -> FaceGenerator:
+        if faces < MANY or self._open_for_many is None:
+            return self._generator
+        if self._for_many is None:
+            self._for_many = self._open_for_many()
+        return self._for_many
 
     def _steady(self, face: FaceMask, place: _Place, painted: RgbImage) -> RgbImage:
         """With the past of its track mixed in."""
@@ -127,7 +149,13 @@ def open_gan(settings: FilterSettings, backend: str) -> GanFilter:
         raise UsageError(f"backend: {error}") from None
     except WeightsError as error:
         raise InternalError(str(error)) from None
-    return GanFilter(generator, identity_seed=settings.identity_seed, is_stabilized=settings.stabilize)
+    is_on_processor = not BACKENDS[choose_backend(backend, PRECISION)].needs_gpu
+    return GanFilter(
+        generator,
+        identity_seed=settings.identity_seed,
+        is_stabilized=settings.stabilize,
+        open_for_many=partial(open_generator, backend, threads=cores()) if is_on_processor and cores() > 1 else None,
+    )
 
 
 def hidden_crop(picture: RawPicture, crop: Crop, every: Sequence[FaceMask], size: int) -> tuple[RgbImage, Mask]:

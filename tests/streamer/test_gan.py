@@ -294,3 +294,27 @@ def test_frames_of_a_video_are_steadier_than_photos_of_them(portrait: Portrait) 
             painted.append(safe[0][y1:y2, x1:x2].astype(float))
         changes[is_video] = np.mean([np.abs(one - other).mean() for one, other in itertools.pairwise(painted[4:])])
     assert changes[True] < 0.6 * changes[False]
+
+
+def test_many_faces_are_painted_by_all_cores_and_few_by_one() -> None:
+    opened: list[FaceGenerator] = []
+
+    def open_for_many() -> FaceGenerator:
+        opened.append(open_generator(threads=2))
+        return opened[-1]
+
+    layout = layout_of("yuv420p", matrix=1)
+    raw, filters = noise(layout, 1), {}
+    boxes = np.array([[10 + 100 * row, 40, 80 + 100 * row, 130] for row in range(3)], np.float32)
+    for name, many in (("one", None), ("all", open_for_many)):
+        gan_filter = GanFilter(GENERATOR, identity_seed=1, open_for_many=many)
+        masks = [face_mask(box, SIZE, shape="box", margin=0.05, soft_edge=0.1, steps=(2, 2)) for box in boxes]
+        faces = [known(boxes).add_to(mask, row) for row, mask in enumerate(masks) if mask is not None]
+        picture = YuvPicture(planes=raw, layout=layout)
+        gan_filter.fills(picture, faces[:2], faces[:2])
+        assert opened == []
+        filters[name] = gan_filter.fills(picture, faces, faces)
+        assert gan_filter.fills(picture, faces, faces)
+    assert len(opened) == 1
+    for one, other in zip(filters["one"], filters["all"], strict=True):
+        assert np.abs(one.rgb.astype(int) - other.rgb).max() <= 1
