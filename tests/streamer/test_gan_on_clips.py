@@ -87,7 +87,7 @@ def picture(actors: Sequence[Actor], number: int, *, shade: int) -> tuple[RgbIma
 
 
 def play(actors: Sequence[Actor], frames: int, monkeypatch: pytest.MonkeyPatch, *, cuts: Sequence[int] = ()) -> list[Played]:
-    monkeypatch.setitem(FILTERS, "gan", lambda settings: GanFilter(GENERATOR, identity_seed=7))
+    monkeypatch.setitem(FILTERS, "gan", lambda settings, backend: GanFilter(GENERATOR, identity_seed=7))
     detector = DetectorWithKeypoints(detector=CenterFaceDetector(size=416), estimator=NetworkKeypoints())
     tracker, hider = Tracker(TrackerSettings(), SIZE), Hider(FilterSettings(name="gan"), LAYOUT)
     shown: dict[int, tuple[RgbImage, list[Box | None]]] = {}
