@@ -69,7 +69,8 @@ def test_the_filters_are_those_of_the_code() -> None:
 
 
 def test_every_option_that_is_mentioned_exists() -> None:
-    known = {row.flag for rows in OPTIONS.values() for row in rows} | {"--config", "--check", "--no-deps", "--min-surroundings"}
+    of_others = {"--config", "--check", "--no-deps", "--min-surroundings", "--frame-size", "--extra-index-url"}
+    known = {row.flag for rows in OPTIONS.values() for row in rows} | of_others
     parsed_elsewhere = set(re.findall(r"--[a-z][a-z-]+", "\n".join(TRAIN_COMMANDS)))
     evaluation, _ = trainer.cli.build_parser(["evaluate", "generator"])
     evaluation.parse_args(["evaluate", "generator", "g.onnx", "--data", "d", "--count", "2", "--recognize-count", "2"])

@@ -6,10 +6,8 @@ exported network -> HalfPrecision -> torch.export -> torch_tensorrt -> plan (byt
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,22 +72,10 @@ class TensorRtRuntime:
         }
 
     def build(self, network: bytes, forms: Forms) -> bytes:
-        from models.backends.half_precision import export, specifications
+        from models.backends.half_precision import compile_plan
         from models.backends.torch_networks import read_network
 
-        compiler = importlib.import_module("torch_tensorrt")
-        program = export(read_network(network), forms, "cuda")
-        # The compiler's own place for timings is a folder that everybody can write.
-        with tempfile.TemporaryDirectory(prefix="veil-engine-") as folder:
-            plan = compiler.dynamo.convert_exported_program_to_serialized_trt_engine(
-                program,
-                arg_inputs=specifications(compiler, forms),
-                timing_cache_path=str(Path(folder) / "timing.bin"),
-                cache_built_engines=False,
-                reuse_cached_engines=False,
-                **BUILD_SETTINGS,
-            )
-        return bytes(plan)
+        return compile_plan(importlib.import_module("torch_tensorrt"), read_network(network), forms, "cuda")
 
     def load(self, plan: bytes) -> Engine:
         return CudaEngine(plan)

@@ -9,6 +9,8 @@ their channels are moved, because engines cannot move bytes. Answers leave as th
 from __future__ import annotations
 
 import copy
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from models.backends.engine_cache import Forms
+from models.backends.engine_runtime import BUILD_SETTINGS
 from models.backends.torch_networks import TorchNetwork
 
 SINGLE_PRECISION_INPUTS = frozenset({"keypoints", "crops"})
@@ -46,3 +49,18 @@ def export(network: TorchNetwork, forms: Forms, device: str = "cpu") -> Exported
 def specifications(compiler: Any, forms: Forms) -> list[Any]:
     """The same shapes in the words of torch_tensorrt. compiler: that package."""
     return [compiler.Input(form.shape, dtype=getattr(torch, form.dtype)) for form in forms]
+
+
+def compile_plan(compiler: Any, network: TorchNetwork, forms: Forms, device: str) -> bytes:
+    """The plan of the engine of a network at these shapes. compiler: torch_tensorrt. Raises whatever that raises."""
+    # The compiler's own place for timings, which TensorRT reads, is a folder that everybody can write.
+    with tempfile.TemporaryDirectory(prefix="veil-engine-") as folder:
+        plan = compiler.dynamo.convert_exported_program_to_serialized_trt_engine(
+            export(network, forms, device),
+            arg_inputs=specifications(compiler, forms),
+            timing_cache_path=str(Path(folder) / "timing.bin"),
+            cache_built_engines=False,
+            reuse_cached_engines=False,
+            **BUILD_SETTINGS,
+        )
+    return bytes(plan)
