@@ -61,14 +61,15 @@ class TensorRtRuntime:
     settings: Mapping[str, Any] = {**BUILD_SETTINGS, "form": FORM}
 
     def platform(self) -> Mapping[str, str]:
-        gpu = first_gpu()
+        torch: Any = importlib.import_module("torch")
+        gpu = torch.cuda.get_device_properties(torch.cuda.current_device())
         return {
-            "torch": version("torch"),
+            "torch": str(torch.__version__),
             "torch_tensorrt": version("torch_tensorrt"),
             "tensorrt": str(importlib.import_module("tensorrt").__version__),
             "gpu": gpu.name,
-            "capability": gpu.capability,
-            "driver": gpu.driver,
+            "capability": f"{gpu.major}.{gpu.minor}",
+            "driver": first_gpu().driver,
         }
 
     def build(self, network: bytes, forms: Forms) -> bytes:

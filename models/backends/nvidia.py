@@ -8,6 +8,8 @@ from typing import Any
 
 _LIBRARY = "libnvidia-ml.so.1"
 _LONGEST_TEXT = 128
+LEAST_CAPABILITY = (7, 5)
+"""Major and minor of the oldest GPUs that TensorRT still supports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +47,13 @@ def first_gpu() -> Gpu:
 
 
 def gpu_obstacle() -> str | None:
-    """Why no GPU can be used; None where one can."""
+    """Why TensorRT can use no GPU; None where it can."""
     try:
-        first_gpu()
+        gpu = first_gpu()
     except NoGpuError as error:
         return str(error)
+    if tuple(map(int, gpu.capability.split("."))) < LEAST_CAPABILITY:
+        return f"{gpu.name} has compute capability {gpu.capability}, TensorRT needs {LEAST_CAPABILITY[0]}.{LEAST_CAPABILITY[1]}"
     return None
 
 
