@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from models import weights
+from models.backends import BACKENDS, InferenceBackend
 from streamer import doctor
 from streamer.cli import main
 from streamer.doctor import examine
@@ -74,3 +75,24 @@ def test_weights_that_cannot_be_used_are_found(kind: str, tmp_path: Path) -> Non
 
     assert str(folder) in finding.fact
     assert "install the package again" in finding.fact
+
+
+def broken(network: bytes, *, threads: int, precision: str) -> InferenceBackend:
+    raise RuntimeError("no such device\nat length")
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("cpu", "broken"), ("openvino", "missing")])
+def test_only_the_processor_is_needed_of_the_backends(name: str, verdict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = BACKENDS[name]._replace(factory=f"{__name__}:broken", packages=())
+    monkeypatch.setitem(BACKENDS, name, row)
+    found = {finding.name: finding for finding in doctor.examine_backends()}
+    assert (found[name].verdict, found[name].fact) == (verdict, "does not work (no such device)")
+
+
+def test_a_backend_that_is_not_installed_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "openvino", BACKENDS["openvino"]._replace(packages=("no_such_package",)))
+    found = {finding.name: finding for finding in doctor.examine_backends()}
+    assert found.keys() == {*BACKENDS, "auto"}
+    assert found["openvino"].verdict == "missing"
+    assert found["openvino"].fact == "no_such_package not installed (pip install 'veilstream[openvino]')"
+    assert found["auto"].fact in ("is cpu", "is tensorrt")
