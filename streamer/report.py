@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,7 +42,17 @@ def versions() -> dict[str, str]:
         "onnxruntime": version("onnxruntime"),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
+        **_versions_of_backends(),
     }
+
+
+def _versions_of_backends() -> dict[str, str]:
+    """Of the packages beside ONNX Runtime that may run the networks, where they are installed."""
+    found = {}
+    for name in ("openvino", "tensorrt", "torch"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def file_facts(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import resource
 import tracemalloc
@@ -51,6 +52,7 @@ def test_a_report_names_both_files_the_settings_the_weights_and_every_cover(file
     assert facts["schema"] == SCHEMA
     assert msgspec.convert(facts["settings"], AnonymizeSettings) == AnonymizeSettings()
     assert {"veil", "av", "ffmpeg", "onnxruntime", "numpy", "opencv"} <= facts["versions"].keys()
+    assert ("openvino" in facts["versions"]) == (importlib.util.find_spec("openvino") is not None)
     assert all(len(digest) == 64 for digest in facts["weights"].values())
     assert facts["weights"]
     assert facts["frames"] == [
