@@ -52,7 +52,7 @@ def hide_faces(name: str, count: int) -> Callable[[], object]:
     corners = np.array([(20 + 124 * (row % 10), 120 + 240 * (row // 10)) for row in range(count)], np.float32)
     boxes = np.concatenate((corners, corners + FACE_PX), axis=1)
     keypoints = corners[:, None] + np.array(PLACES, np.float32) * np.array(FACE_PX, np.float32)
-    hider = Hider(FilterSettings(name=name), layout)
+    hider = Hider(FilterSettings(name=name), layout, backend="cpu")
     shown = 0
 
     def hide() -> None:
