@@ -209,6 +209,7 @@ def diffuse_white(color: ColorTags) -> float:
     return _DIFFUSE_WHITE.get(color.transfer, 1.0)
 
 
+@lru_cache
 def to_rgb_transform(layout: PictureLayout, rgb_max: float) -> Transform:
     """From the samples of one pixel to R G B between 0 and `rgb_max`; without chroma, its two inputs count nothing.
 
@@ -221,6 +222,7 @@ def to_rgb_transform(layout: PictureLayout, rgb_max: float) -> Transform:
     return _to_rgb_transform(weights, layout.color.range == 2, form.bits, form.has_chroma, rgb_max).astype(np.float32)
 
 
+@lru_cache
 def from_rgb_transform(layout: PictureLayout, rgb_max: float) -> Transform:
     """The inverse of `to_rgb_transform`; without chroma, the two last outputs mean nothing."""
     with_chroma = layout if PIXEL_FORMATS[layout.pixel_format].has_chroma else _with_chroma(layout)
