@@ -59,7 +59,11 @@ def hide_faces(name: str, count: int) -> Callable[[], object]:
         nonlocal shown
         shown += 1
         known = KnownFaces(
-            time_s=shown / 25, tracks=np.arange(count), keypoints=keypoints, keypoint_scores=np.ones((count, 7), np.float32)
+            time_s=shown / 25,
+            tracks=np.arange(count),
+            best_scores=np.ones(count, np.float32),
+            keypoints=keypoints,
+            keypoint_scores=np.ones((count, 7), np.float32),
         )
         assert not hider.hide(raws[shown % 4], safe, boxes, known)
 

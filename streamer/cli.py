@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -13,23 +14,31 @@ from rich.console import Console
 
 from models.closed_pipe import quiet_when_nobody_reads
 from streamer.errors import ExitCode, VeilError
+from streamer.forkserver import ForkServer
 from streamer.telemetry import configure_logging
 
 
 class Subcommand(NamedTuple):
-    """A row of the table: `module` offers `add_arguments(parser)` and `run(arguments) -> exit code`."""
+    """A row of the table: `module` offers `add_arguments(parser)` and `run(arguments) -> exit code`.
+
+    forks: it starts processes, and gets a ForkServer as `arguments.fork_server`, which gets ready while its module is imported.
+    """
 
     name: str
     module: str
     summary: str
+    forks: bool = False
 
 
 SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand(
-        "anonymize", "streamer.commands.anonymize", "replace every face in videos and photos by a generated one, or cover it"
+        "anonymize",
+        "streamer.commands.anonymize",
+        "replace every face in videos and photos by a generated one, or cover it",
+        forks=True,
     ),
     Subcommand("verify", "streamer.commands.verify", "prove that an anonymized file no longer shows the faces of its original"),
-    Subcommand("demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both"),
+    Subcommand("demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both", forks=True),
     Subcommand("engines", "streamer.commands.engines", "build, list or remove the TensorRT engines of this machine's GPU"),
     Subcommand("doctor", "streamer.commands.doctor", "say what this machine has and whether Veil works on it"),
 )
@@ -113,9 +122,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser = build_parser(next((word for word in words if not word.startswith("-")), ""))
-    parsed = parser.parse_args(words)
-    configure_logging("veil", log_level(getattr(parsed, "verbosity", 0)))
+    command = next((word for word in words if not word.startswith("-")), "")
+    forks = any(row.forks and row.name == command for row in SUBCOMMANDS) and not {"-h", "--help"} & set(words)
+    with ForkServer() if forks else contextlib.nullcontext() as fork_server:
+        parsed = build_parser(command).parse_args(words)
+        parsed.fork_server = fork_server
+        configure_logging("veil", log_level(getattr(parsed, "verbosity", 0)))
+        return _run_command(parsed)
+
+
+def _run_command(parsed: argparse.Namespace) -> int:
     try:
         code = parsed.run(parsed)
     except VeilError as error:

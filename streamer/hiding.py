@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from models.backends import DEFAULT_BACKEND
 from models.detectors import Size
-from models.faces import Boxes, Keypoints, KeypointScores
+from models.faces import Boxes, Keypoints, KeypointScores, Scores
 from streamer.config import FilterSettings
 from streamer.filters import PLAIN_LEVEL, Fill, Filter, mask_shape, open_filter, plain
 from streamer.masks import Alpha, FaceMask, chroma_alpha, face_mask, region_size
@@ -48,12 +48,13 @@ Fallbacks = dict[int, str]
 class KnownFaces:
     """More about the faces of a picture than their boxes: row i is face i.
 
-    tracks: (faces,), whose faces they are. keypoints, keypoint_scores: (faces, 7, 2) pixels and (faces, 7). time_s: of the picture
-    in its stream, None for photos.
+    tracks: (faces,), whose faces they are. best_scores: (faces,), the detector's for each, in any frame so far. keypoints,
+    keypoint_scores: (faces, 7, 2) pixels and (faces, 7). time_s: of the picture in its stream, None for photos.
     """
 
     time_s: float | None = None
     tracks: NDArray[np.int64]
+    best_scores: Scores
     keypoints: Keypoints
     keypoint_scores: KeypointScores
 
@@ -62,6 +63,7 @@ class KnownFaces:
             mask,
             track=int(self.tracks[row]),
             time_s=self.time_s,
+            best_score=float(self.best_scores[row]),
             keypoints=self.keypoints[row],
             keypoint_scores=self.keypoint_scores[row],
         )

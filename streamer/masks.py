@@ -31,7 +31,7 @@ class FaceMask:
     alpha: weights of the fill over `region`.
     track: whose face it is, where that is known.
     keypoints, keypoint_scores: (7, 2) pixels and (7,), as in `models.faces.Faces`; all absent where nobody looked for them.
-    time_s: of the picture in its stream; None for photos.
+    best_score: the detector's for this face, in any frame so far. time_s: of the picture in its stream; None for photos.
     """
 
     box: tuple[float, float, float, float]
@@ -41,6 +41,7 @@ class FaceMask:
     core: Region
     alpha: Alpha
     track: int = 0
+    best_score: float = 1.0
     time_s: float | None = None
     keypoints: NDArray[np.float32] = field(default_factory=lambda: np.zeros((len(KEYPOINT_NAMES), 2), np.float32))
     keypoint_scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(len(KEYPOINT_NAMES), np.float32))

@@ -1,6 +1,6 @@
 """The life of a child: one loop around one worker, with its socket, its sign of life and its last words.
 
-Forked by `forkserver.py` for the supervisor. Nothing about the job stands in the arguments or the environment; the first message
+Forked by `forking.py` for the supervisor. Nothing about the job stands in the arguments or the environment; the first message
 that arrives sets the worker up.
 """
 
@@ -12,11 +12,11 @@ import os
 import resource
 import signal
 
-import msgspec
 from loguru import logger
 
 from streamer.channel import Line
 from streamer.errors import ExitCode, VeilError
+from streamer.forkserver import ChildStart
 from streamer.heartbeat import Heartbeat
 from streamer.messages import Failed, Hello, Ready, Stop
 from streamer.pipeline import EVERY_CHILD_READS, row_of
@@ -29,26 +29,6 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _GIBIBYTE = 1 << 30
 _IDLE_BEAT_S = 0.25
 _LAST_WORDS_S = 5.0
-
-
-class ChildStart(msgspec.Struct, frozen=True, kw_only=True):
-    """How a child begins; nothing of the job is in it."""
-
-    role: str
-    worker: str
-    """module:class"""
-    name: str
-    endpoint: str
-    """Of the supervisor's socket."""
-    parent: int
-    """Process id of the supervisor."""
-    heartbeat: int
-    """Descriptor of the page of heartbeats."""
-    cell: int
-    """Of that page."""
-    rings: dict[str, int]
-    """Name -> descriptor."""
-    log_level: str = "WARNING"
 
 
 def run(start: ChildStart) -> int:

@@ -80,6 +80,8 @@ class History:
         self._largest_excess = np.zeros((16, 4))
         self._start = self._end = self._smoothed_end = self._enveloped_end = 0
         self._newest_doubtful = -1
+        self.best_score = 0.0
+        """Of all detections so far."""
 
     def __len__(self) -> int:
         return self._end - self._start
@@ -106,6 +108,7 @@ class History:
         self._rows[self._end] = row
         self._is_doubtful[self._end] = is_doubtful
         self._covered[self._end] = row[:4]
+        self.best_score = max(self.best_score, float(row[_SCORE]))
         self._newest_doubtful = self._end if is_doubtful else self._newest_doubtful
         self._end += 1
 

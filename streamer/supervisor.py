@@ -22,11 +22,10 @@ from loguru import logger
 
 from streamer.channel import Decoder, Hub, encode
 from streamer.errors import ExitCode, InputError, InternalError, OutputError, UsageError, VeilError
-from streamer.forkserver import ForkServer
+from streamer.forkserver import ChildStart, ForkServer
 from streamer.heartbeat import CELLS, HeartbeatPage
 from streamer.messages import Failed, Hello, Message, Ready, Stop
 from streamer.pipeline import EVERY_CHILD_WRITES, ProcessRow
-from streamer.process import ChildStart
 from streamer.rings import RingMemory
 
 _LOOK_S = 0.25

@@ -36,6 +36,8 @@ class TrackedFrame:
     """Of each box: detected, reached_back, bridged or held."""
     scores: Scores
     """Of the detection; 0 where there is none in this frame."""
+    best_scores: Scores
+    """Of all detections of the track up to the end of the look-ahead."""
     keypoints: Keypoints
     keypoint_scores: KeypointScores
     """Smoothed, interpolated, or moved on as the box is."""
@@ -147,11 +149,13 @@ class Tracker:
         frame = self._waiting.popleft()
         covers: list[Cover] = []
         ids: list[int] = []
+        best_scores: list[float] = []
         for track in self._tracks:
             for cover in track.history.covers(frame.number, frame.time_s, self._look_ahead_s):
                 if self._touches_frame(cover):
                     covers.append(cover)
                     ids.append(track.id)
+                    best_scores.append(track.history.best_score)
         count, names = len(covers), len(KEYPOINT_NAMES)
         return TrackedFrame(
             number=frame.number,
@@ -159,6 +163,7 @@ class Tracker:
             tracks=np.array(ids, np.int64),
             reasons=tuple(cover.reason for cover in covers),
             scores=np.array([cover.score for cover in covers], np.float32),
+            best_scores=np.array(best_scores, np.float32),
             keypoints=np.array([cover.keypoints for cover in covers], np.float32).reshape(count, names, 2),
             keypoint_scores=np.array([cover.keypoint_scores for cover in covers], np.float32).reshape(count, names),
             covered_whole=frame.covered_whole,

@@ -13,7 +13,6 @@ from streamer.cli import exit_codes_text, log_level
 from streamer.commands.options import add_options, settings_from
 from streamer.commands.stopping import stop_on_signals
 from streamer.errors import ExitCode
-from streamer.forkserver import ForkServer
 from streamer.progress import count_of, show_progress
 
 _EXAMPLES = """\
@@ -50,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> ExitCode:
     settings = settings_from(arguments)
     check_settings(settings)
-    with stop_on_signals() as stop, ForkServer() as fork_server:  # which gets ready while the inputs are looked at
+    with stop_on_signals() as stop:
         plan = plan_batch(arguments.inputs, arguments.output, settings)
         if plan.is_single and plan.failures:
             raise plan.failures[0].error
         files, frames = len(plan.videos) + len(plan.images), plan.frames_estimated
         with show_progress(files=files, frames_estimated=frames, is_quiet=arguments.verbosity < 0) as view:
             level = log_level(arguments.verbosity)
-            outcome = anonymize(plan, settings, view=view, stop=stop, fork_server=fork_server, log_level=level)
+            outcome = anonymize(plan, settings, view=view, stop=stop, fork_server=arguments.fork_server, log_level=level)
     if plan.is_single and outcome.failures:
         raise outcome.failures[0].error
     _summarize(plan, outcome, arguments.verbosity)

@@ -15,7 +15,6 @@ from streamer.commands.options import add_options, settings_from
 from streamer.commands.stopping import stop_on_signals
 from streamer.demo import make_contact_sheet, make_demo_clip
 from streamer.errors import ExitCode, OutputError
-from streamer.forkserver import ForkServer
 from streamer.progress import show_progress
 
 CLIP, ANONYMIZED, SHEET = "demo.mp4", "demo_anonymized.mp4", "contact-sheet.png"
@@ -49,13 +48,9 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     plan = plan_batch([str(clip)], str(anonymized), settings)
     if plan.failures:
         raise plan.failures[0].error
-    with (
-        stop_on_signals() as stop,
-        ForkServer() as fork_server,
-        show_progress(files=1, frames_estimated=plan.frames_estimated) as view,
-    ):
+    with stop_on_signals() as stop, show_progress(files=1, frames_estimated=plan.frames_estimated) as view:
         level = log_level(arguments.verbosity)
-        outcome = anonymize(plan, settings, view=view, stop=stop, fork_server=fork_server, log_level=level)
+        outcome = anonymize(plan, settings, view=view, stop=stop, fork_server=arguments.fork_server, log_level=level)
     if outcome.failures:
         raise outcome.failures[0].error
     if outcome.exit_code is ExitCode.DONE:

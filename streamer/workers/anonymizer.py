@@ -107,7 +107,11 @@ class AnonymizerWorker:
         with self._safe.writing(stream=frame.stream, number=frame.number, slot=free.slot, generation=free.generation) as safe:
             if tracked.covered_whole is None:
                 known = KnownFaces(
-                    time_s=frame.time_s, tracks=tracked.tracks, keypoints=tracked.keypoints, keypoint_scores=tracked.keypoint_scores
+                    time_s=frame.time_s,
+                    tracks=tracked.tracks,
+                    best_scores=tracked.best_scores,
+                    keypoints=tracked.keypoints,
+                    keypoint_scores=tracked.keypoint_scores,
                 )
                 fallbacks.update(self._hider.hide(raw, safe, tracked.boxes, known))
             else:

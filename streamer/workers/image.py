@@ -72,7 +72,12 @@ class ImageWorker:
     def _anonymize(self, picture: ImagePicture) -> tuple[ImagePicture, list[Cover]]:
         shown = _eight_bits(picture)
         faces = self._detector.detect(image_render(shown), (shown.shape[1], shown.shape[0]), effort="thorough")
-        known = KnownFaces(tracks=np.arange(1, len(faces) + 1), keypoints=faces.keypoints, keypoint_scores=faces.keypoint_scores)
+        known = KnownFaces(
+            tracks=np.arange(1, len(faces) + 1),
+            best_scores=faces.scores,
+            keypoints=faces.keypoints,
+            keypoint_scores=faces.keypoint_scores,
+        )
         safe, fallbacks = self._hider.hide_rgb(picture.rgb, faces.boxes, known)
         if self._settings.preview_detections:
             _draw(safe, faces.boxes, shown_reasons(["detected"] * len(faces), fallbacks))

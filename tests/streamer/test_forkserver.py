@@ -13,9 +13,8 @@ import pytest
 
 from streamer.channel import Hub
 from streamer.errors import InternalError
-from streamer.forkserver import ForkServer
+from streamer.forkserver import ChildStart, ForkServer
 from streamer.heartbeat import HeartbeatPage
-from streamer.process import ChildStart
 from tests.streamer.running import REPOSITORY, nothing_left_behind
 
 

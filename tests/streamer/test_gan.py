@@ -56,13 +56,18 @@ def noise(layout: PictureLayout, seed: int) -> tuple[Plane, ...]:
     return planes
 
 
-def known(boxes: NDArray[np.float32], *, tracks: Sequence[int] | None = None, score: float = 1.0) -> KnownFaces:
+def known(
+    boxes: NDArray[np.float32], *, tracks: Sequence[int] | None = None, score: float = 1.0, best_score: float = 0.9
+) -> KnownFaces:
     """Keypoints where they usually are in a box."""
     places = np.array([[0.5, 0.6], [0.68, 0.4], [0.32, 0.4], [0.95, 0.45], [0.05, 0.45], [1.2, 1.3], [-0.2, 1.3]], np.float32)
     keypoints = boxes[:, None, :2] + places * (boxes[:, None, 2:] - boxes[:, None, :2])
     scores = np.full((len(boxes), 7), score, np.float32)
     return KnownFaces(
-        tracks=np.array(tracks if tracks is not None else range(1, len(boxes) + 1)), keypoints=keypoints, keypoint_scores=scores
+        tracks=np.array(tracks if tracks is not None else range(1, len(boxes) + 1)),
+        best_scores=np.full(len(boxes), best_score, np.float32),
+        keypoints=keypoints,
+        keypoint_scores=scores,
     )
 
 
@@ -129,6 +134,7 @@ class Portrait:
     def known(self, track: int = 1) -> KnownFaces:
         return KnownFaces(
             tracks=np.array([track] * len(self.faces)),
+            best_scores=self.faces.scores,
             keypoints=self.faces.keypoints,
             keypoint_scores=self.faces.keypoint_scores,
         )
@@ -194,14 +200,17 @@ def test_deep_photos_are_painted_in_their_depth(portrait: Portrait) -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "score", "why"),
+    ("box", "score", "best_score", "why"),
     [
-        ([100, 100, 110, 113], 1.0, "small"),
-        ([-70, 50, 30, 170], 1.0, "outside"),
-        ([100, 50, 180, 150], 0.0, "keypoints"),
+        ([100, 100, 110, 113], 1.0, 0.9, "small"),
+        ([-70, 50, 30, 170], 1.0, 0.9, "outside"),
+        ([100, 50, 180, 150], 0.0, 0.9, "keypoints"),
+        ([100, 50, 180, 150], 1.0, 0.3, "unsure"),
     ],
 )
-def test_what_cannot_be_painted_is_filled_from_around_with_the_reason(box: list[float], score: float, why: str) -> None:
+def test_what_cannot_be_painted_is_filled_from_around_with_the_reason(
+    box: list[float], score: float, best_score: float, why: str
+) -> None:
     layout = layout_of("yuv420p", matrix=1)
     boxes = np.array([box], np.float32)
     raw, safe = layout.planes(np.full(layout.nbytes, 90, np.uint8)), noise(layout, 2)
@@ -209,7 +218,7 @@ def test_what_cannot_be_painted_is_filled_from_around_with_the_reason(box: list[
     assert inside is not None
     x1, y1, x2, y2 = (max(edge, 0) for edge in inside.core)
     raw[0][y1:y2, x1:x2] = 255
-    assert Hider(gan(), layout).hide(raw, safe, boxes, known(boxes, score=score)) == {0: why}
+    assert Hider(gan(), layout).hide(raw, safe, boxes, known(boxes, score=score, best_score=best_score)) == {0: why}
     assert safe[0].max() < 130, "the colour of the surroundings, not that of the face"
 
 

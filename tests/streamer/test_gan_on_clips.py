@@ -99,7 +99,11 @@ def play(actors: Sequence[Actor], frames: int, monkeypatch: pytest.MonkeyPatch, 
             raw = rgb_to_region(image, LAYOUT)
             safe = LAYOUT.planes(np.zeros(LAYOUT.nbytes, np.uint8))
             known = KnownFaces(
-                time_s=one.number / RATE, tracks=one.tracks, keypoints=one.keypoints, keypoint_scores=one.keypoint_scores
+                time_s=one.number / RATE,
+                tracks=one.tracks,
+                best_scores=one.best_scores,
+                keypoints=one.keypoints,
+                keypoint_scores=one.keypoint_scores,
             )
             hider.hide(raw, safe, one.boxes, known)
             played.append(Played(faces=faces, tracked=one, raw=raw, safe=safe))
@@ -168,6 +172,7 @@ def test_a_cut_ends_what_was_painted(monkeypatch: pytest.MonkeyPatch) -> None:
     known = KnownFaces(
         time_s=None,
         tracks=first.tracked.tracks,
+        best_scores=first.tracked.best_scores,
         keypoints=first.tracked.keypoints,
         keypoint_scores=first.tracked.keypoint_scores,
     )

@@ -14,11 +14,10 @@ import pytest
 
 from streamer.channel import Decoder, Hub, encode
 from streamer.config import DetectorSettings
-from streamer.forkserver import ForkServer
+from streamer.forkserver import ChildStart, ForkServer
 from streamer.heartbeat import HeartbeatPage
 from streamer.messages import DetectorSetup, Failed, Hello, Message, Ready, Stop
 from streamer.pipeline import EVERY_CHILD_WRITES
-from streamer.process import ChildStart
 from tests.streamer.running import REPOSITORY
 
 _DEADLINE_MS = 60_000

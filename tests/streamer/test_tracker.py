@@ -162,6 +162,18 @@ def test_a_face_out_of_sight_keeps_its_keypoints_where_it_is_heading(seen: range
             assert abs(frame.keypoints[0, 0, 0] - (200 + 2.0 * number)) < 8
 
 
+def test_a_track_is_known_by_its_best_score() -> None:
+    """Also in the frames before that detection, as far as the look-ahead reaches."""
+    frames = [
+        dataclasses.replace(faces_at(square(200, 300, 60)), scores=np.array([0.9 if number == 20 else 0.3], np.float32))
+        for number in range(40)
+    ]
+    tracked = track(frames)
+    assert tracked[2].best_scores.tolist() == pytest.approx([0.3])
+    assert tracked[10].best_scores.tolist() == pytest.approx([0.9])
+    assert tracked[35].best_scores.tolist() == pytest.approx([0.9])
+
+
 def test_a_walker_found_only_every_third_of_a_second_is_covered_all_the_way() -> None:
     """Small faces are found by thorough frames alone; a walker passes nine face widths a second."""
     size, speed = 20.0, 180.0
