@@ -20,6 +20,8 @@ from models.geometry import Crop, Mask
 
 MEMORY_S = 0.4
 """The past loses half of its weight in 0.7 of this time."""
+REUSE_S = 0.06
+"""What was painted serves so long without being painted anew: every other frame at 25 a second."""
 LONGEST_GAP_S = 0.5
 """What is older has no part in the present."""
 STILL, MOVED = 0.015, 0.05
@@ -80,11 +82,29 @@ class Stabilizer:
         self._pasts[track] = _Past(time_s=time_s, crop=crop, pose=pose, blend=now)
         return np.rint(now).clip(0, 255).astype(np.uint8)
 
+    def reuse(self, track: int, time_s: float, given: Pixels, mask: Mask, crop: Crop, pose: Pose) -> Pixels | None:
+        """What was painted a moment ago, moved along with the face; None where it has to be painted anew.
+
+        It is used again for REUSE_S, while the face is steady and nothing of it was out of the crop. given: (R, R, 3), the crop
+        now, for what is outside the mask. The past stays as it is, so that moving it again and again does not blur it.
+        """
+        self._forget(time_s)
+        past = self._pasts.get(track)
+        if past is None or not 0 <= time_s - past.time_s <= REUSE_S or self._steadiness(past.pose, pose) < 1:
+            return None
+        moved, is_known = _moved(past, crop, pose, given.shape[0])
+        if not is_known[mask].all():
+            return None
+        return np.where(mask[:, :, np.newaxis], np.rint(moved).clip(0, 255), given).astype(np.uint8)
+
     def _weight(self, past: _Past, time_s: float, pose: Pose) -> float:
         """How much of the past goes into this frame, 0 to 1."""
-        still, moved = max(STILL * pose.side, STILL_PX), max(MOVED * pose.side, MOVED_PX)
-        steadiness = min(max((moved - _change_px(past.pose, pose)) / (moved - still), 0.0), 1.0)
-        return steadiness * math.exp(-max(time_s - past.time_s, 0.0) / self._memory_s)
+        return self._steadiness(past.pose, pose) * math.exp(-max(time_s - past.time_s, 0.0) / self._memory_s)
+
+    def _steadiness(self, before: Pose, after: Pose) -> float:
+        """1 where a face only moved, grew and turned in the picture plane, 0 where it is another view of it."""
+        still, moved = max(STILL * after.side, STILL_PX), max(MOVED * after.side, MOVED_PX)
+        return min(max((moved - _change_px(before, after)) / (moved - still), 0.0), 1.0)
 
     def _forget(self, time_s: float) -> None:
         self._pasts = {track: past for track, past in self._pasts.items() if time_s - past.time_s <= LONGEST_GAP_S}

@@ -47,6 +47,7 @@ LEAST_IN_SIGHT = 0.35
 MANY = 3
 """Faces of one picture from which all cores paint together. With fewer the other processes keep the cores busy, and threads would
 only cost: a tenth of the time, on two cores."""
+_MOST_DRAWN = 256
 _ENLARGEMENT = 2
 """Fills have up to so many times the generator's resolution, smoothly enlarged; the rest is bilinear."""
 _EYES_AND_NOSE = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye")]
@@ -59,11 +60,18 @@ class Identities:
         """seed: None draws a secret that is never kept. shape: of one noise."""
         self._secret = secrets.token_bytes(32) if seed is None else hashlib.sha256(b"veil identity %d" % seed).digest()
         self._shape = shape
+        self._drawn: dict[int, NDArray[np.float32]] = {}
 
     def noise(self, track: int) -> NDArray[np.float32]:
         """Standard normal; the same for the same track."""
+        if track in self._drawn:
+            return self._drawn[track]
         key = hmac.digest(self._secret, b"track %d" % track, "sha256")
-        return np.random.Generator(np.random.PCG64(int.from_bytes(key, "big"))).standard_normal(self._shape, np.float32)
+        drawn = np.random.Generator(np.random.PCG64(int.from_bytes(key, "big"))).standard_normal(self._shape, np.float32)
+        if len(self._drawn) >= _MOST_DRAWN:
+            self._drawn.clear()
+        self._drawn[track] = drawn
+        return drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,17 +115,34 @@ class GanFilter:
         if not faces:
             return []
         places = [self._place(picture, face, every) for face in faces]
-        painted = self._generator_for(len(faces)).paint(
-            np.stack([place.picture for place in places]),
-            np.stack([place.mask for place in places]),
-            np.concatenate([place.keypoints for place in places]),
-            np.stack([self._identities.noise(face.track) for face in faces]),
-        )
-        joined = [join(pixels, place.picture, place.mask) for pixels, place in zip(painted, places, strict=True)]
-        steady = [self._steady(face, place, pixels) for face, place, pixels in zip(faces, places, joined, strict=True)]
+        reused = [self._reuse(face, place) for face, place in zip(faces, places, strict=True)]
+        anew = [(face, place) for face, place, again in zip(faces, places, reused, strict=True) if again is None]
+        painted = iter(self._paint_anew(anew))
+        crops = [next(painted) if again is None else again for again in reused]
         return [
             Fill(_in_range(_part(pixels, place.crop, face), picture))
-            for pixels, place, face in zip(steady, places, faces, strict=True)
+            for pixels, place, face in zip(crops, places, faces, strict=True)
+        ]
+
+    def _reuse(self, face: FaceMask, place: _Place) -> RgbImage | None:
+        """What was painted a moment ago, if it still serves."""
+        if face.time_s is None or self._stabilizer is None:
+            return None
+        again = self._stabilizer.reuse(face.track, face.time_s, place.picture, place.mask, place.crop, _pose(face))
+        return None if again is None else join(again, place.picture, place.mask)
+
+    def _paint_anew(self, faces: Sequence[tuple[FaceMask, _Place]]) -> list[RgbImage]:
+        if not faces:
+            return []
+        painted = self._generator_for(len(faces)).paint(
+            np.stack([place.picture for _, place in faces]),
+            np.stack([place.mask for _, place in faces]),
+            np.concatenate([place.keypoints for _, place in faces]),
+            np.stack([self._identities.noise(face.track) for face, _ in faces]),
+        )
+        return [
+            self._steady(face, place, join(pixels, place.picture, place.mask))
+            for pixels, (face, place) in zip(painted, faces, strict=True)
         ]
 
     def _generator_for(self, faces: int) -> FaceGenerator:
@@ -131,14 +156,17 @@ class GanFilter:
         """With the past of its track mixed in."""
         if face.time_s is None or self._stabilizer is None:
             return painted
-        pose = Pose(box=face.box, keypoints=face.keypoints, keypoint_scores=face.keypoint_scores)
-        return self._stabilizer.blend(face.track, face.time_s, painted, place.mask, place.crop, pose)
+        return self._stabilizer.blend(face.track, face.time_s, painted, place.mask, place.crop, _pose(face))
 
     def _place(self, picture: RawPicture, face: FaceMask, every: Sequence[FaceMask]) -> _Place:
         crop = geometry.expand_to_square(face.box, picture.size, self._generator.expansion)
         given, mask = hidden_crop(picture, crop, every, self._generator.resolution)
         keypoints = geometry.keypoints_in_crop(face.keypoints[None], face.keypoint_scores[None], crop)
         return _Place(crop=crop, picture=given, mask=mask, keypoints=keypoints)
+
+
+def _pose(face: FaceMask) -> Pose:
+    return Pose(box=face.box, keypoints=face.keypoints, keypoint_scores=face.keypoint_scores)
 
 
 def open_gan(settings: FilterSettings, backend: str) -> GanFilter:

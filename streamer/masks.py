@@ -141,7 +141,12 @@ def _aligned_outwards(extent: Region, frame_size: Size, steps: tuple[int, int]) 
 def _box_alpha(grown: Region, region: Region, edge_px: float) -> Alpha:
     columns = _ramp(region[0], region[2], grown[0], grown[2], edge_px)
     rows = _ramp(region[1], region[3], grown[1], grown[3], edge_px)
-    return np.rint(np.outer(255 * rows, columns)).astype(np.uint8)
+    alpha = np.empty((len(rows), len(columns)), np.uint8)
+    # Most rows are whole: they need no product.
+    alpha[:] = np.rint(255 * columns).astype(np.uint8)
+    soft = rows < 1
+    alpha[soft] = np.rint(np.outer(255 * rows[soft], columns)).astype(np.uint8)
+    return alpha
 
 
 def _ramp(start: int, stop: int, low: int, high: int, edge_px: float) -> NDArray[np.float32]:

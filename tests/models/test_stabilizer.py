@@ -109,3 +109,29 @@ def test_a_similarity_is_found_again(turn: float, scale: float, x: float, y: flo
 
 def test_one_pair_of_points_is_a_shift() -> None:
     np.testing.assert_allclose(similarity(np.array([[1.0, 2.0]]), np.array([[4.0, 1.0]])), [[1, 0, 3], [0, 1, -1]])
+
+
+def test_a_steady_face_is_used_again_for_a_moment_and_moves_along() -> None:
+    stabilizer, first = Stabilizer(), pose()
+    painted = stabilizer.blend(1, 0.0, blob(first, crop_of(first)), MASK, crop_of(first), first)
+    moved = pose(204.0, 147.0, turn_deg=2.0)
+    crop = crop_of(moved)
+    around = noise(3)
+    again = stabilizer.reuse(1, STEP_S, around, MASK, crop, moved)
+    assert again is not None
+    np.testing.assert_array_equal(again[~MASK], around[~MASK])
+    assert np.abs(again.astype(int) - blob(moved, crop))[MASK].mean() < 3
+    same = stabilizer.reuse(1, STEP_S, painted, MASK, crop_of(first), first)
+    assert same is not None
+    assert np.abs(same.astype(int) - painted)[MASK].max() <= 1
+    assert stabilizer.reuse(1, 2.5 * STEP_S, around, MASK, crop, moved) is None, "that was too long ago"
+    assert stabilizer.reuse(2, STEP_S, around, MASK, crop, moved) is None, "that is somebody else"
+    other_view = pose(mouth=0.06)
+    assert stabilizer.reuse(1, STEP_S, around, MASK, crop_of(other_view), other_view) is None, "that is another view"
+
+
+def test_what_was_out_of_the_crop_is_painted_anew() -> None:
+    stabilizer, first = Stabilizer(), pose()
+    narrow = Crop(left=200, top=150, side=120)
+    stabilizer.blend(1, 0.0, noise(0), MASK, narrow, first)
+    assert stabilizer.reuse(1, STEP_S, noise(1), np.ones((SIZE, SIZE), np.bool_), crop_of(first), first) is None

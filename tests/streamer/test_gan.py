@@ -327,3 +327,27 @@ def test_many_faces_are_painted_by_all_cores_and_few_by_one() -> None:
     assert len(opened) == 1
     for one, other in zip(filters["one"], filters["all"], strict=True):
         assert np.abs(one.rgb.astype(int) - other.rgb).max() <= 1
+
+
+def test_a_steady_face_is_painted_in_every_other_frame_only(portrait: Portrait, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = PictureLayout(width=480, height=480, pixel_format="yuv444p", color=ColorTags(range=2, matrix=1))
+    hider, raw = Hider(gan(), layout), rgb_to_region(portrait.image, layout)
+    calls: list[int] = []
+    paint = GENERATOR.paint
+
+    def counted(pictures: Any, *arguments: Any) -> Any:
+        calls.append(len(pictures))
+        return paint(pictures, *arguments)
+
+    monkeypatch.setattr(GENERATOR, "paint", counted)
+    shown = []
+    for number in range(10):
+        safe = layout.planes(np.zeros(layout.nbytes, np.uint8))
+        known = dataclasses.replace(portrait.known(), time_s=number / 25)
+        assert hider.hide(raw, safe, portrait.faces.boxes, known) == {}
+        shown.append(safe[0].astype(int))
+    assert calls == [1] * 5
+    x1, y1, x2, y2 = portrait.faces.boxes[0].astype(int)
+    changes = [np.abs(one - other)[y1:y2, x1:x2] for one, other in itertools.pairwise(shown)]
+    assert max(change.mean() for change in changes) < 0.5
+    assert max(change.max() for change in changes) < 10
