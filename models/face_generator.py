@@ -17,6 +17,7 @@ from models.weights import WeightsError
 
 DEFAULT_WEIGHTS = "generator.onnx"
 PRECISION: Precision = "bfloat16"
+"""Nobody sees the difference in what is painted."""
 FORMAT = "veil-generator-1"
 """The format that `generator_weights.export_onnx` writes."""
 
