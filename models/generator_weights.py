@@ -323,6 +323,7 @@ def export_onnx(path: Path, generator: Generator, provenance: Provenance) -> Non
     if program is None:
         raise RuntimeError("the exporter returned nothing")
     model = program.model_proto
+    forget_its_making(model)
     described: dict[str, Any] = {
         "format": FORMAT,
         "architecture": json.dumps(asdict(a)),
@@ -330,7 +331,17 @@ def export_onnx(path: Path, generator: Generator, provenance: Provenance) -> Non
     }
     onnx.helper.set_model_props(model, described)
     onnx.checker.check_model(model, full_check=True)
-    write_atomically(path, model.SerializeToString())
+    write_atomically(path, model.SerializeToString(deterministic=True))
+
+
+def forget_its_making(model: Any) -> None:
+    """Remove what the exporter notes of the code and the folders from which an ONNX model was made."""
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
 
 
 def parameter_count(network: nn.Module) -> int:

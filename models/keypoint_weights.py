@@ -13,7 +13,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as to_safetensors
 
-from models.generator_weights import Provenance, digest, quiet_exporter, read_tensors, with_tensors, write_atomically
+from models.generator_weights import (
+    Provenance,
+    digest,
+    forget_its_making,
+    quiet_exporter,
+    read_tensors,
+    with_tensors,
+    write_atomically,
+)
 from models.keypoint_network import Calibration, ConfidentKeypoints, ConvolutionUnit, KeypointArchitecture, KeypointNetwork
 from models.keypoints import CROP_PX
 from models.weights import WeightsError
@@ -91,10 +99,7 @@ def export_keypoints(network: KeypointNetwork, provenance: Provenance) -> bytes:
     if program is None:
         raise RuntimeError("the exporter returned nothing")
     model = program.model_proto
-    for node in model.graph.node:
-        node.ClearField("doc_string")
-        del node.metadata_props[:]
-    del model.graph.metadata_props[:]
+    forget_its_making(model)
     onnx.helper.set_model_props(model, _described(network, provenance))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))

@@ -4,6 +4,7 @@ says."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from models.generator_weights import (
     rename_published,
     save_generator,
 )
-from models.weights import WeightsError
+from models.weights import WeightsError, read_manifest, read_weights
 from tests.models.parity import FOLDER, needs_recordings, recorded
 
 PROVENANCE = Provenance(training_data="eight faces", terms="none", images_seen=8)
@@ -260,3 +261,10 @@ def test_the_onnx_file_says_what_it_is(exported: tuple[Generator, onnxruntime.In
     fields = json.loads(described["architecture"])
     assert GeneratorArchitecture(**{**fields, "widths": tuple(fields["widths"])}) == network.architecture
     assert json.loads(described["provenance"])["terms"] == "none"
+
+
+@pytest.mark.parametrize("name", sorted(read_manifest()))
+def test_files_that_ship_tell_nothing_of_where_they_were_made(name: str) -> None:
+    content = read_weights(name)
+    assert b".py" not in content
+    assert not re.search(rb"/(home|root|work|tmp|usr|Users)/", content)
