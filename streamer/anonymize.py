@@ -20,7 +20,7 @@ from models.weights import WeightsError, read_manifest, read_weights
 from streamer.batch import BatchPlan, Failure, PlannedImage, PlannedVideo
 from streamer.config import AnonymizeSettings
 from streamer.errors import ExitCode, InternalError, Interrupted, OutputError, UsageError, VeilError
-from streamer.filters import open_filter
+from streamer.filters import check_filter
 from streamer.forkserver import ForkServer
 from streamer.image_job import ImageJob, run_image_jobs
 from streamer.job import JobResult, StopRequest, VideoJob, run_video_job
@@ -56,8 +56,7 @@ def check_settings(settings: AnonymizeSettings) -> None:
 
     Raises UsageError, and InternalError where weights are missing or damaged.
     """
-    # On the processor: a GPU that this process had opened could not be used by its children.
-    open_filter(settings.filter, "cpu")
+    check_filter(settings.filter)
     try:
         choose_backend(settings.backend)
     except BackendError as error:

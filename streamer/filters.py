@@ -133,8 +133,6 @@ def _open_image(settings: FilterSettings, backend: str) -> Filter:
 
 
 def _open_gan(settings: FilterSettings, backend: str) -> Filter:
-    if mask_shape(settings) != "box":
-        raise UsageError("filter.mask: the filter gan paints into a box, no ellipse")
     # Only here, because nobody else needs a network.
     from streamer.gan import open_gan
 
@@ -158,6 +156,9 @@ NEEDS_KEYPOINTS = frozenset({"gan"})
 PAINTS_BOXES = frozenset({"gan"})
 """The filters that can fill nothing but boxes."""
 
+RUNS_NETWORK = frozenset({"gan"})
+"""The filters that take a while to open."""
+
 
 def open_filter(settings: FilterSettings, backend: str = DEFAULT_BACKEND) -> Filter:
     """The filter that the settings name.
@@ -165,9 +166,22 @@ def open_filter(settings: FilterSettings, backend: str = DEFAULT_BACKEND) -> Fil
     backend: what runs its network, if it has one.
     Raises UsageError if there is none of that name or it cannot be made.
     """
+    _check_names(settings)
+    return FILTERS[settings.name](settings, backend)
+
+
+def check_filter(settings: FilterSettings) -> None:
+    """Raises UsageError where `open_filter` would, but opens no network for it: weights are checked by their sums."""
+    _check_names(settings)
+    if settings.name not in RUNS_NETWORK:
+        open_filter(settings)
+
+
+def _check_names(settings: FilterSettings) -> None:
     if settings.name not in FILTERS:
         raise UsageError(f"filter.name: there is no filter {settings.name!r}, choose one of {', '.join(FILTERS)}")
-    return FILTERS[settings.name](settings, backend)
+    if settings.name in PAINTS_BOXES and mask_shape(settings) != "box":
+        raise UsageError(f"filter.mask: the filter {settings.name} paints into a box, no ellipse")
 
 
 def mask_shape(settings: FilterSettings) -> Literal["ellipse", "box"]:

@@ -49,14 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> ExitCode:
     settings = settings_from(arguments)
     check_settings(settings)
-    with stop_on_signals() as stop:
-        plan = plan_batch(arguments.inputs, arguments.output, settings)
-        if plan.is_single and plan.failures:
-            raise plan.failures[0].error
-        files, frames = len(plan.videos) + len(plan.images), plan.frames_estimated
-        with show_progress(files=files, frames_estimated=frames, is_quiet=arguments.verbosity < 0) as view:
-            level = log_level(arguments.verbosity)
-            outcome = anonymize(plan, settings, view=view, stop=stop, fork_server=arguments.fork_server, log_level=level)
+    plan = plan_batch(arguments.inputs, arguments.output, settings)
+    if plan.is_single and plan.failures:
+        raise plan.failures[0].error
+    files, frames = len(plan.videos) + len(plan.images), plan.frames_estimated
+    with stop_on_signals() as stop, show_progress(files=files, frames_estimated=frames, is_quiet=arguments.verbosity < 0) as view:
+        level = log_level(arguments.verbosity)
+        outcome = anonymize(plan, settings, view=view, stop=stop, fork_server=arguments.fork_server, log_level=level)
     if plan.is_single and outcome.failures:
         raise outcome.failures[0].error
     _summarize(plan, outcome, arguments.verbosity)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
-from streamer.filters import FILTERS, open_filter, read_image
+from streamer.filters import FILTERS, check_filter, open_filter, read_image
 from streamer.masks import FaceMask, face_mask, region_size
 from streamer.pictures import RgbPicture
 
@@ -212,3 +212,15 @@ def test_an_image_that_cannot_be_read_is_refused_by_its_key(content: bytes | str
         open_filter(FilterSettings(name="image", image=str(path)))
     with pytest.raises(UsageError, match=r"^filter\.image: "):
         open_filter(FilterSettings(name="image"))
+
+
+def test_settings_are_checked_without_opening_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*arguments: object) -> None:
+        raise AssertionError("the network was opened")
+
+    monkeypatch.setitem(FILTERS, "gan", opened)
+    check_filter(FilterSettings(name="gan"))
+    with pytest.raises(UsageError, match=r"filter\.mask: the filter gan paints into a box"):
+        check_filter(FilterSettings(name="gan", mask="ellipse"))
+    with pytest.raises(UsageError, match=r"filter\.image: "):
+        check_filter(FilterSettings(name="image"))
