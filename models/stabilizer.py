@@ -74,9 +74,10 @@ class Stabilizer:
         now = painted.astype(np.float32)
         past = self._pasts.get(track)
         if past is not None:
-            weight = self._weight(past, time_s, pose)
+            motion = _motion(past.pose, pose)
+            weight = motion.steadiness * math.exp(-max(time_s - past.time_s, 0.0) / self._memory_s)
             if weight > 0:
-                moved, is_known = _moved(past, crop, pose, painted.shape[0])
+                moved, is_known = _moved(past, crop, motion, painted.shape[0])
                 share = np.where(mask & is_known, np.float32(weight), np.float32(0))[:, :, np.newaxis]
                 now += (moved - now) * share
         self._pasts[track] = _Past(time_s=time_s, crop=crop, pose=pose, blend=now)
@@ -88,23 +89,16 @@ class Stabilizer:
         It is used again for REUSE_S, while the face is steady and nothing of it was out of the crop. given: (R, R, 3), the crop
         now, for what is outside the mask. The past stays as it is, so that moving it again and again does not blur it.
         """
-        self._forget(time_s)
         past = self._pasts.get(track)
-        if past is None or not 0 <= time_s - past.time_s <= REUSE_S or self._steadiness(past.pose, pose) < 1:
+        if past is None or not 0 <= time_s - past.time_s <= REUSE_S:
             return None
-        moved, is_known = _moved(past, crop, pose, given.shape[0])
+        motion = _motion(past.pose, pose)
+        if motion.steadiness < 1:
+            return None
+        moved, is_known = _moved(past, crop, motion, given.shape[0])
         if not is_known[mask].all():
             return None
         return np.where(mask[:, :, np.newaxis], np.rint(moved).clip(0, 255), given).astype(np.uint8)
-
-    def _weight(self, past: _Past, time_s: float, pose: Pose) -> float:
-        """How much of the past goes into this frame, 0 to 1."""
-        return self._steadiness(past.pose, pose) * math.exp(-max(time_s - past.time_s, 0.0) / self._memory_s)
-
-    def _steadiness(self, before: Pose, after: Pose) -> float:
-        """1 where a face only moved, grew and turned in the picture plane, 0 where it is another view of it."""
-        still, moved = max(STILL * after.side, STILL_PX), max(MOVED * after.side, MOVED_PX)
-        return min(max((moved - _change_px(before, after)) / (moved - still), 0.0), 1.0)
 
     def _forget(self, time_s: float) -> None:
         self._pasts = {track: past for track, past in self._pasts.items() if time_s - past.time_s <= LONGEST_GAP_S}
@@ -128,29 +122,35 @@ def similarity(before: NDArray[np.floating], after: NDArray[np.floating]) -> Aff
     return np.column_stack((turn, to_mean - turn @ from_mean))
 
 
-def _motion(before: Pose, after: Pose) -> tuple[Affine, NDArray[np.float64]]:
-    """How a face moved in the picture, and by how much each keypoint moved otherwise, pixels; that of the box without keypoints."""
+@dataclass(frozen=True, kw_only=True)
+class _Motion:
+    """How a face got from one pose to another."""
+
+    in_plane: Affine
+    """The turn, growth and shift in the picture."""
+    steadiness: float
+    """1 where that is all, 0 where it is another view of the face."""
+
+
+def _motion(before: Pose, after: Pose) -> _Motion:
+    """By the keypoints of both poses; by the boxes, which tell nothing of another view, where there are too few."""
     common = [point for point in _FACE_POINTS if before.keypoint_scores[point] > 0 and after.keypoint_scores[point] > 0]
     if len(common) < 2:
         boxes = [np.array([pose.box[:2], pose.box[2:]]) for pose in (before, after)]
-        return similarity(*boxes), np.zeros(0)
+        return _Motion(in_plane=similarity(*boxes), steadiness=1.0)
     first, second = (np.asarray(pose.keypoints[common], np.float64) for pose in (before, after))
-    motion = similarity(first, second)
-    return motion, np.hypot(*(first @ motion[:, :2].T + motion[:, 2] - second).T)
+    in_plane = similarity(first, second)
+    errors = first @ in_plane[:, :2].T + in_plane[:, 2] - second
+    change_px = float(np.sqrt((errors**2).sum(axis=1).mean()))
+    still_px, moved_px = max(STILL * after.side, STILL_PX), max(MOVED * after.side, MOVED_PX)
+    return _Motion(in_plane=in_plane, steadiness=min(max((moved_px - change_px) / (moved_px - still_px), 0.0), 1.0))
 
 
-def _change_px(before: Pose, after: Pose) -> float:
-    """How much the keypoints moved against each other, root mean square in pixels."""
-    _, errors = _motion(before, after)
-    return float(np.sqrt((errors**2).mean())) if len(errors) else 0.0
-
-
-def _moved(past: _Past, crop: Crop, pose: Pose, size: int) -> tuple[NDArray[np.float32], Mask]:
+def _moved(past: _Past, crop: Crop, motion: _Motion, size: int) -> tuple[NDArray[np.float32], Mask]:
     """The past's blend as it lies in a crop now, and where it is known."""
-    motion, _ = _motion(past.pose, pose)
     to_picture = _affine(past.crop.side / size, past.crop.left, past.crop.top)
     to_crop = _affine(size / crop.side, -crop.left * size / crop.side, -crop.top * size / crop.side)
-    whole = to_crop @ np.vstack((motion, [0, 0, 1])) @ to_picture
+    whole = to_crop @ np.vstack((motion.in_plane, [0, 0, 1])) @ to_picture
     # From pixel corners to pixel centres.
     centre, back = _affine(1, 0.5, 0.5), _affine(1, -0.5, -0.5)
     matrix = (back @ whole @ centre)[:2]
