@@ -14,7 +14,7 @@ import math
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, lru_cache, partial
 
 import cv2
 import numpy as np
@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from models import geometry
 from models.backends import BACKENDS, BackendError, choose_backend
 from models.blending import join
-from models.detectors import Region, RgbImage, Size
+from models.detectors import LANDMARK_ROWS, Region, RgbImage, Size
 from models.face_generator import PRECISION, FaceGenerator, open_generator
-from models.faces import KEYPOINT_NAMES
 from models.geometry import Crop, Mask
 from models.keypoints import render_crop
 from models.stabilizer import Pose, Stabilizer
@@ -33,7 +32,7 @@ from models.weights import WeightsError
 from streamer.budget import cores
 from streamer.config import FilterSettings
 from streamer.errors import InternalError, UsageError
-from streamer.filters import Fill
+from streamer.filters import PLAIN_LEVEL, Fill
 from streamer.masks import FaceMask, region_size
 from streamer.pictures import RawPicture, RgbPixels
 
@@ -47,10 +46,9 @@ LEAST_IN_SIGHT = 0.35
 MANY = 3
 """Faces of one picture from which all cores paint together. With fewer the other processes keep the cores busy, and threads would
 only cost: a tenth of the time, on two cores."""
-_MOST_DRAWN = 256
+_MOST_REMEMBERED = 256
 _ENLARGEMENT = 2
 """Fills have up to so many times the generator's resolution, smoothly enlarged; the rest is bilinear."""
-_EYES_AND_NOSE = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye")]
 
 
 class Identities:
@@ -60,18 +58,12 @@ class Identities:
         """seed: None draws a secret that is never kept. shape: of one noise."""
         self._secret = secrets.token_bytes(32) if seed is None else hashlib.sha256(b"veil identity %d" % seed).digest()
         self._shape = shape
-        self._drawn: dict[int, NDArray[np.float32]] = {}
+        self.noise = lru_cache(_MOST_REMEMBERED)(self._draw)
+        """Of a track: standard normal, the same whenever it is asked for."""
 
-    def noise(self, track: int) -> NDArray[np.float32]:
-        """Standard normal; the same for the same track."""
-        if track in self._drawn:
-            return self._drawn[track]
+    def _draw(self, track: int) -> NDArray[np.float32]:
         key = hmac.digest(self._secret, b"track %d" % track, "sha256")
-        drawn = np.random.Generator(np.random.PCG64(int.from_bytes(key, "big"))).standard_normal(self._shape, np.float32)
-        if len(self._drawn) >= _MOST_DRAWN:
-            self._drawn.clear()
-        self._drawn[track] = drawn
-        return drawn
+        return np.random.Generator(np.random.PCG64(int.from_bytes(key, "big"))).standard_normal(self._shape, np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +89,7 @@ class GanFilter:
     ) -> None:
         """open_for_many: the same generator on several threads, opened with the first picture of MANY faces or more."""
         self._generator = generator
-        self._open_for_many = open_for_many
-        self._for_many: FaceGenerator | None = None
+        self._open_for_many = cache(open_for_many or (lambda: generator))
         self._stabilizer = Stabilizer() if is_stabilized else None
         self._identities = Identities(identity_seed, (generator.noise_planes, 4, 4))
 
@@ -146,11 +137,7 @@ class GanFilter:
         ]
 
     def _generator_for(self, faces: int) -> FaceGenerator:
-        if faces < MANY or self._open_for_many is None:
-            return self._generator
-        if self._for_many is None:
-            self._for_many = self._open_for_many()
-        return self._for_many
+        return self._open_for_many() if faces >= MANY else self._generator
 
     def _steady(self, face: FaceMask, place: _Place, painted: RgbImage) -> RgbImage:
         """With the past of its track mixed in."""
@@ -221,7 +208,7 @@ def _obstacle(face: FaceMask, frame_size: Size) -> str | None:
     visible = max(min(x2, frame_size[0]) - max(x1, 0.0), 0.0) * max(min(y2, frame_size[1]) - max(y1, 0.0), 0.0)
     if visible < LEAST_IN_SIGHT * width * height:
         return "outside"
-    if not (face.keypoint_scores[_EYES_AND_NOSE] > 0).any():
+    if not (face.keypoint_scores[LANDMARK_ROWS] > 0).any():
         return "keypoints"
     return None
 
@@ -252,7 +239,7 @@ def _diffused(picture: RawPicture, face: FaceMask, every: Sequence[FaceMask]) ->
     crop = geometry.expand_to_square(face.box, picture.size, 0.5)
     small, mask = hidden_crop(picture, crop, every, 32)
     if mask.all():
-        small[:] = 51
+        small[:] = round(255 * PLAIN_LEVEL)
     else:
         small = cv2.inpaint(small, mask.astype(np.uint8), 3, cv2.INPAINT_TELEA)  # type: ignore[assignment]
     return _in_range(_part(small, crop, face), picture)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -67,9 +67,6 @@ class KnownFaces:
             keypoints=self.keypoints[row],
             keypoint_scores=self.keypoint_scores[row],
         )
-
-
-_Form = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type
 
 
 class Hider:
@@ -185,22 +182,17 @@ class _FaceFills:
                 return [self._try([mask], every, picture)[0] for mask in masks]
             logger.log("DEBUG" if self._has_warned else "WARNING", "filter failed, the face is covered plain: {!r}", error)
             self._has_warned = True
-            return [Fill(plain(picture, masks[0]).rgb, fallback="failed")]
+            return [plain(picture, masks[0])._replace(fallback="failed")]
         return list(fills)
 
 
 def _check(fills: Sequence[Fill], masks: Sequence[FaceMask], picture: RawPicture) -> None:
-    got = [(fill.rgb.shape, fill.rgb.dtype) for fill in fills]
-    wanted = [((*mask.alpha.shape, 3), np.dtype(picture.dtype)) for mask in masks]
-    if len(got) != len(wanted) or not all(map(_fits, got, wanted)):
-        raise ValueError(f"filter gave fills of {got} for {wanted}")
-
-
-def _fits(got: _Form, wanted: _Form) -> bool:
-    """Of the right type, and of the size of the region or smaller."""
-    (shape, dtype), (full, wanted_dtype) = got, wanted
-    sizes = zip(shape[:2], full[:2], strict=False)
-    return dtype == wanted_dtype and len(shape) == 3 and shape[2] == 3 and all(1 <= side <= most for side, most in sizes)
+    """Raises ValueError unless there is one fill for each mask, of the right type and of the size of its region or smaller."""
+    for fill, mask in zip(fills, masks, strict=True):
+        height, width, channels = fill.rgb.shape
+        is_small_enough = 1 <= height <= mask.alpha.shape[0] and 1 <= width <= mask.alpha.shape[1]
+        if fill.rgb.dtype != picture.dtype or channels != 3 or not is_small_enough:
+            raise ValueError(f"filter gave a fill of {fill.rgb.shape}, {fill.rgb.dtype} for {mask.alpha.shape}, {picture.dtype}")
 
 
 def _blend(target: NDArray[np.unsignedinteger], fill: NDArray[np.unsignedinteger], alpha: Alpha) -> None:
