@@ -23,7 +23,8 @@ from models.backends import DEFAULT_BACKEND
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
 from streamer.masks import FaceMask, region_size
-from streamer.pictures import RawPicture, RgbPixels
+from streamer.pictures import RgbPixels
+from streamer.raw_pictures import RawPicture
 
 PLAIN_LEVEL = 0.2
 """The dark grey, as a part of white, that covers what no filter can: regions too small to average, failures, whole pictures."""

@@ -34,7 +34,8 @@ from streamer.config import FilterSettings
 from streamer.errors import InternalError, UsageError
 from streamer.filters import PLAIN_LEVEL, Fill
 from streamer.masks import FaceMask, region_size
-from streamer.pictures import RawPicture, RgbPixels
+from streamer.pictures import RgbPixels
+from streamer.raw_pictures import RawPicture
 
 SMALLEST_FACE_PX = 12
 """Shorter side of the face from which the generator paints; below, there is nothing to be seen of a face."""

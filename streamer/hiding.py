@@ -24,18 +24,8 @@ from models.faces import Boxes, Keypoints, KeypointScores, Scores
 from streamer.config import FilterSettings
 from streamer.filters import PLAIN_LEVEL, Fill, Filter, mask_shape, open_filter, plain
 from streamer.masks import Alpha, FaceMask, chroma_alpha, face_mask, region_size
-from streamer.pictures import (
-    PIXEL_FORMATS,
-    PictureLayout,
-    Plane,
-    RawPicture,
-    RgbPicture,
-    RgbPixels,
-    YuvPicture,
-    color_samples,
-    diffuse_white,
-    rgb_to_region,
-)
+from streamer.pictures import PIXEL_FORMATS, PictureLayout, Plane, RgbPixels, color_samples, diffuse_white, rgb_to_region
+from streamer.raw_pictures import RawPicture, RgbPicture, YuvPicture
 
 Photo = NDArray[np.unsignedinteger]  # (height, width), (height, width, 3) R G B, or (height, width, 4) R G B alpha; uint8 or uint16
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import msgspec
@@ -97,95 +97,6 @@ class PictureLayout(msgspec.Struct, frozen=True, kw_only=True):
             views.append(np.frombuffer(flat[start : start + nbytes], dtype).reshape(shape))
             start += nbytes
         return tuple(views)
-
-
-class RawPicture(Protocol):
-    """What a filter may see of a picture before it is anonymized."""
-
-    @property
-    def size(self) -> Size: ...
-
-    @property
-    def dtype(self) -> type[np.uint8] | type[np.uint16]:
-        """Of `rgb`."""
-        ...
-
-    @property
-    def white(self) -> int:
-        """The value that a white sheet of paper has in `rgb`: the greatest, but less in HDR, where only lamps reach that."""
-        ...
-
-    def rgb(self, region: Region, size: Size | None = None) -> RgbPixels:
-        """A part as RGB, to be read only; size: width and height to which it is brought bilinearly."""
-        ...
-
-    def surroundings(self, hidden: Sequence[Region]) -> Render:
-        """A Render of the picture with these parts grey: nothing of any of their pixels is in what it gives."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class YuvPicture:
-    """A planar picture as a filter sees it; satisfies RawPicture."""
-
-    planes: Sequence[Plane]
-    layout: PictureLayout
-
-    @property
-    def size(self) -> Size:
-        return self.layout.width, self.layout.height
-
-    @property
-    def dtype(self) -> type[np.uint8] | type[np.uint16]:
-        return self.layout.dtype
-
-    @property
-    def white(self) -> int:
-        return round(np.iinfo(self.layout.dtype).max * diffuse_white(self.layout.color))
-
-    def rgb(self, region: Region, size: Size | None = None) -> RgbPixels:
-        return region_to_rgb(self.planes, self.layout, region, size)
-
-    def surroundings(self, hidden: Sequence[Region]) -> Render:
-        return picture_render(self.planes, self.layout, hidden)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RgbPicture:
-    """A photo as a filter sees it: (height, width), or with 3 or 4 channels, of which it sees three; satisfies RawPicture."""
-
-    image: NDArray[np.unsignedinteger]
-
-    @property
-    def size(self) -> Size:
-        return self.image.shape[1], self.image.shape[0]
-
-    @property
-    def dtype(self) -> type[np.uint8] | type[np.uint16]:
-        return np.uint8 if self.image.dtype == np.uint8 else np.uint16
-
-    @property
-    def white(self) -> int:
-        return int(np.iinfo(self.dtype).max)
-
-    def rgb(self, region: Region, size: Size | None = None) -> RgbPixels:
-        x1, y1, x2, y2 = region
-        part = self.image[y1:y2, x1:x2]
-        if size is not None:
-            part = cast("Plane", cv2.resize(part, size))
-        return np.repeat(part[:, :, np.newaxis], 3, axis=2) if part.ndim == 2 else np.ascontiguousarray(part[:, :, :3])
-
-    def surroundings(self, hidden: Sequence[Region]) -> Render:
-        def render(region: Region, size: Size) -> RgbImage:
-            x1, y1, x2, y2 = region
-            part = self.image[y1:y2, x1:x2].copy()
-            for inner in _insides(hidden, region, (1, 1)):
-                part[inner] = 1 << (8 * part.itemsize - 1)
-            shrunk = _resized(part, size)
-            shrunk = np.repeat(shrunk[:, :, np.newaxis], 3, axis=2) if shrunk.ndim == 2 else shrunk[:, :, :3]
-            return np.ascontiguousarray(shrunk if shrunk.dtype == np.uint8 else (shrunk >> 8).astype(np.uint8))
-
-        return render
 
 
 _LUMA_WEIGHTS: dict[int, tuple[float, float]] = {
@@ -286,16 +197,16 @@ def picture_render(planes: Sequence[Plane], layout: PictureLayout, hidden: Seque
         if hidden:
             parts = [part.copy() for part in parts]
             for part, part_steps in zip(parts, ((1, 1), steps, steps), strict=False):
-                for inner in _insides(hidden, region, part_steps):
+                for inner in insides(hidden, region, part_steps):
                     part[inner] = 1 << (form.bits - 1)
-        shrunk = [_resized(part, size) for part in parts]
+        shrunk = [resized(part, size) for part in parts]
         rgb = _merge_to_rgb(shrunk, layout, 255 / diffuse_white(layout.color))
         return cast("RgbImage", rgb if rgb.dtype == np.uint8 else cv2.convertScaleAbs(rgb))
 
     return render
 
 
-def _resized(plane: Plane, size: Size) -> Plane:
+def resized(plane: Plane, size: Size) -> Plane:
     """Halved as long as possible, which OpenCV does far faster than any other mean over areas, then by less than 2 bilinearly.
 
     An odd last column or row is left out when halving: less than one pixel of the result.
@@ -320,7 +231,7 @@ def _parts(planes: Sequence[Plane], layout: PictureLayout, region: Region) -> li
     return [planes[0][y1:y2, x1:x2], *(plane[y1 >> y : -(-y2 >> y), x1 >> x : -(-x2 >> x)] for plane in planes[1:])]
 
 
-def _insides(hidden: Sequence[Region], region: Region, steps: tuple[int, int]) -> list[tuple[slice, slice]]:
+def insides(hidden: Sequence[Region], region: Region, steps: tuple[int, int]) -> list[tuple[slice, slice]]:
     """The rows and columns of a region's samples that the hidden parts touch. steps: pixels per sample across and down."""
     (x_step, y_step), (left, top) = steps, (region[0] // steps[0], region[1] // steps[1])
     insides = []

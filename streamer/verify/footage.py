@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 import cv2
 import msgspec
@@ -19,6 +19,7 @@ from streamer.images import read_image
 from streamer.opening import check_readable
 from streamer.pictures import PIXEL_FORMATS, Plane, picture_render
 from streamer.probe import IMAGE_SUFFIXES
+from streamer.raw_pictures import eight_bits
 from streamer.reading import DecodedFrame, VideoReader
 from streamer.verify.detail import Luma
 
@@ -155,8 +156,7 @@ class PhotoFootage:
 
 
 def _photo(path: Path) -> Picture:
-    rgb = read_image(path).rgb
-    shown = cast("RgbImage", rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8))
+    shown = eight_bits(read_image(path).rgb)
     return Picture(luma=cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False), render=image_render(shown))
 
 
@@ -178,7 +178,7 @@ class _Video:
         self.sounds = [_Sound(track.codec) for track in self.reader.info.audio if track.codec]
         layout = self.reader.info.layout
         self._planes = layout.planes(np.zeros(layout.nbytes, np.uint8))
-        self._picture = Picture(luma=np.zeros((0, 0), np.uint8), render=picture_render(self._planes, layout))
+        self._render = picture_render(self._planes, layout)
 
     @property
     def size(self) -> Size:
@@ -194,7 +194,7 @@ class _Video:
             if isinstance(item, DecodedFrame):
                 item.write_into(self._planes)
                 self.frames += 1
-                yield item.time_s, Picture(luma=self._luma(), render=self._picture.render)
+                yield item.time_s, Picture(luma=self._luma(), render=self._render)
             else:
                 sound = self.sounds[item.track]
                 sound.packets += 1

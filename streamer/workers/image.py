@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import cv2
 import msgspec
 import numpy as np
 
-from models.detectors import FaceDetector, RgbImage, image_render
+from models.detectors import FaceDetector, image_render
 from models.faces import Boxes
 from streamer.config import AnonymizeSettings, DetectorSettings
 from streamer.errors import ExitCode, OutputError, VeilError
@@ -20,6 +19,7 @@ from streamer.hiding import KnownFaces, Photo, PhotoHider
 from streamer.images import ImagePicture, read_image, write_image
 from streamer.messages import Cover, ImageDone, ImageSetup, ImageTask, Message
 from streamer.preview import REASON_COLORS, shown_reasons
+from streamer.raw_pictures import eight_bits
 from streamer.workers import RingHandles
 from streamer.workers.detector import detector_of, with_keypoints
 
@@ -70,7 +70,7 @@ class ImageWorker:
         return msgspec.structs.replace(done, covers=covers, notes=[*picture.dropped, *picture.notes])
 
     def _anonymize(self, picture: ImagePicture) -> tuple[ImagePicture, list[Cover]]:
-        shown = _eight_bits(picture)
+        shown = eight_bits(picture.rgb)
         faces = self._detector.detect(image_render(shown), (shown.shape[1], shown.shape[0]), effort="thorough")
         known = KnownFaces(
             tracks=np.arange(1, len(faces) + 1),
@@ -84,10 +84,6 @@ class ImageWorker:
         rows = zip(faces.boxes.tolist(), faces.scores.tolist(), strict=True)
         covers = [Cover(row + 1, tuple(box), "detected", score, fallbacks.get(row)) for row, (box, score) in enumerate(rows)]
         return replace(picture, rgb=safe), covers
-
-
-def _eight_bits(picture: ImagePicture) -> RgbImage:
-    return cast("RgbImage", picture.rgb if picture.rgb.dtype == np.uint8 else (picture.rgb >> 8).astype(np.uint8))
 
 
 def _draw(photo: Photo, boxes: Boxes, reasons: Sequence[str]) -> None:

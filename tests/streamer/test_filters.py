@@ -17,7 +17,7 @@ from streamer.config import FilterSettings
 from streamer.errors import UsageError
 from streamer.filters import FILTERS, check_filter, open_filter, read_image
 from streamer.masks import FaceMask, face_mask, region_size
-from streamer.pictures import RgbPicture
+from streamer.raw_pictures import RgbPicture
 
 Pixels = NDArray[np.unsignedinteger]
 

@@ -28,7 +28,8 @@ from streamer.filters import FILTERS, open_filter
 from streamer.gan import GanFilter, Identities, hidden_crop, open_gan
 from streamer.hiding import Hider, KnownFaces, PhotoHider
 from streamer.masks import face_mask
-from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane, RgbPicture, YuvPicture, rgb_to_region
+from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane, rgb_to_region
+from streamer.raw_pictures import RgbPicture, YuvPicture
 
 FACES = sorted((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))
 GENERATOR = open_generator()

@@ -20,7 +20,8 @@ from streamer.config import FilterSettings, TrackerSettings
 from streamer.filters import FILTERS
 from streamer.gan import GanFilter
 from streamer.hiding import Hider, KnownFaces
-from streamer.pictures import ColorTags, PictureLayout, Plane, YuvPicture, rgb_to_region
+from streamer.pictures import ColorTags, PictureLayout, Plane, rgb_to_region
+from streamer.raw_pictures import YuvPicture
 from streamer.tracker import TrackedFrame, Tracker
 
 PORTRAITS = sorted((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))

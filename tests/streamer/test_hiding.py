@@ -21,7 +21,8 @@ from streamer.errors import UsageError
 from streamer.filters import FILTERS, Fill, mask_shape
 from streamer.hiding import Hider, PhotoHider
 from streamer.masks import FaceMask, face_mask, region_size
-from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane, RawPicture, RgbPixels, region_to_rgb
+from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane, RgbPixels, region_to_rgb
+from streamer.raw_pictures import RawPicture
 
 FACE = next((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))
 SIZE = (64, 48)

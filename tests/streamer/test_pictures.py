@@ -14,14 +14,13 @@ from streamer.pictures import (
     ColorTags,
     PictureLayout,
     Plane,
-    RgbPicture,
-    YuvPicture,
     color_samples,
     diffuse_white,
     picture_render,
     region_to_rgb,
     rgb_to_region,
 )
+from streamer.raw_pictures import RgbPicture, YuvPicture
 
 COLORED = [name for name, form in PIXEL_FORMATS.items() if form.has_chroma]
 
