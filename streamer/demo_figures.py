@@ -26,15 +26,25 @@ _TROUSERS = (58, 56, 60)
 _COATS = ((62, 78, 107), (122, 62, 58), (74, 98, 76), (150, 126, 84), (70, 70, 76), (104, 80, 120))
 
 
+def portrait_names() -> list[str]:
+    """The file names of all portraits of nobody."""
+    return sorted(file.name for file in (files("streamer") / "demo_faces").iterdir() if file.name.endswith(".jpg"))
+
+
+def read_portrait(name: str) -> Picture:
+    """(512, 512, 3). Raises InternalError where the file is damaged."""
+    encoded = np.frombuffer((files("streamer") / "demo_faces" / name).read_bytes(), np.uint8)
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise InternalError(f"demo_faces/{name}: is damaged; install the package again")
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8)
+
+
 def load_figures(names: Iterable[str]) -> dict[str, list[Figure]]:
     """By the name of its file, each figure in halving sizes, the largest first."""
     figures = {}
     for index, name in enumerate(sorted(names)):
-        encoded = np.frombuffer((files("streamer") / "demo_faces" / name).read_bytes(), np.uint8)
-        decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-        if decoded is None:
-            raise InternalError(f"demo_faces/{name}: is damaged; install the package again")
-        portrait = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8)
+        portrait = read_portrait(name)
         largest = _dress(portrait, _cut_out(portrait), _COATS[index % len(_COATS)])
         sizes = [largest]
         while min(sizes[-1].shape[:2]) > 32:

@@ -102,7 +102,8 @@ def measure_exposure(original: Luma, anonymized: Luma, boxes: Boxes, row: int, t
     unchanged = float((np.abs(before - after)[grid.inside] <= tolerance).mean())
     kept = kept_around(original, anonymized, boxes, row, grid.face_px)
     cells = _compare(detail(before, grid.face_px), detail(after, grid.face_px), grid, kept)
-    if cells.judged < LEAST_JUDGED * cells.all:
+    has_texture = cells.judged >= LEAST_JUDGED * cells.all
+    if not has_texture:
         share, is_exposed = unchanged, unchanged >= LEAST_UNCHANGED
     else:
         share = cells.showing / cells.judged
@@ -112,7 +113,7 @@ def measure_exposure(original: Luma, anonymized: Luma, boxes: Boxes, row: int, t
         exposed_share=share,
         unchanged_share=unchanged,
         correlation=cells.correlation,
-        judged_by="pixels" if cells.judged < LEAST_JUDGED * cells.all else "detail",
+        judged_by="detail" if has_texture else "pixels",
         is_exposed=is_exposed,
     )
 

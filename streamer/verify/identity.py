@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-import streamer
 from models.detectors import RgbImage
 from models.recognition import Recognizer
+from streamer.demo_figures import portrait_names, read_portrait
 from streamer.verify.footage import FramePair
 
 Embedding = NDArray[np.float32]  # (D,)
@@ -141,7 +139,7 @@ class IdentityMeter:
     def _strangers_to(self, samples: _Samples) -> list[Embedding]:
         same_person = self.recognizer.same_person
         if self._strangers is None:
-            self._strangers = [_embed_portrait(self.recognizer, portrait) for portrait in _portraits()]
+            self._strangers = [_embed_portrait(self.recognizer, read_portrait(name)) for name in portrait_names()]
         return [other for other in self._strangers if not (_distances(samples.original, [other]) < same_person).any()]
 
     def _company_of(self, track: int) -> list[Embedding]:
@@ -176,13 +174,6 @@ def _spread(embeddings: list[Embedding]) -> float | None:
     if len(embeddings) < 2:
         return None
     return float(_distances(embeddings, embeddings)[np.triu_indices(len(embeddings), 1)].mean())
-
-
-def _portraits() -> Iterator[RgbImage]:
-    for path in sorted((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg")):
-        read = cv2.imread(str(path))
-        if read is not None:
-            yield cv2.cvtColor(read, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def _embed_portrait(recognizer: Recognizer, portrait: RgbImage) -> Embedding:
