@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-import streamer
 from models import baselines
 from models.detectors import Effort, Render, RgbImage, Size, image_render, open_detector
 from models.faces import Boxes, Faces
+from streamer.demo_figures import portrait_names, read_portrait
 from tests.media import Clip, write_clip
 
 SIZE = (240, 180)
@@ -25,13 +25,12 @@ Cover = Callable[[RgbImage, NDArray[np.float32]], None]
 
 
 @cache
-def portrait(index: int = 0) -> tuple[RgbImage, NDArray[np.float32]]:
-    """A face at its size in the footage, and its box."""
-    path = sorted((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))[index]
-    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-    box = open_detector("centerface", 256).detect(image_render(image), (image.shape[1], image.shape[0])).boxes[0]
-    small = cv2.resize(image, (PORTRAIT_PX, PORTRAIT_PX), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return small, box * (PORTRAIT_PX / image.shape[0])
+def portrait(index: int = 0, side: int = PORTRAIT_PX, detector_size: int = 256) -> tuple[RgbImage, NDArray[np.float32]]:
+    """A face at its size in the footage, side x side pixels, and its box."""
+    image = read_portrait(portrait_names()[index])
+    box = open_detector("centerface", detector_size).detect(image_render(image), (image.shape[1], image.shape[0])).boxes[0]
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return small, box * (side / image.shape[0])
 
 
 def corner(number: int) -> tuple[int, int]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import streamer
 from models.detectors import CenterFaceDetector, RgbImage, image_render
 from models.face_generator import open_generator
 from models.keypoints import DetectorWithKeypoints, NetworkKeypoints
@@ -23,11 +20,12 @@ from streamer.hiding import Hider, KnownFaces
 from streamer.pictures import ColorTags, PictureLayout, Plane, rgb_to_region
 from streamer.raw_pictures import YuvPicture
 from streamer.tracker import TrackedFrame, Tracker
+from tests.streamer.portraits import portrait
 
-PORTRAITS = sorted((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))
 SIZE = (480, 272)
 RATE = 25
 PORTRAIT_PX = 120
+DETECTOR_SIZE = 416
 LAYOUT = PictureLayout(width=SIZE[0], height=SIZE[1], pixel_format="yuv444p", color=ColorTags(range=2, matrix=1))
 GENERATOR = open_generator()
 Box = NDArray[np.float64]
@@ -61,14 +59,6 @@ class Played:
         return int(self.tracked.tracks[distances.argmin()])
 
 
-@cache
-def portrait(index: int) -> tuple[RgbImage, Box]:
-    image = cv2.cvtColor(cv2.imread(str(PORTRAITS[index])), cv2.COLOR_BGR2RGB)
-    found = CenterFaceDetector(size=416).detect(image_render(image), (image.shape[1], image.shape[0]))
-    small = cv2.resize(image, (PORTRAIT_PX, PORTRAIT_PX), interpolation=cv2.INTER_AREA)
-    return small.astype(np.uint8, copy=False), found.boxes[0].astype(np.float64) * (PORTRAIT_PX / image.shape[0])
-
-
 def picture(actors: Sequence[Actor], number: int, *, shade: int) -> tuple[RgbImage, list[Box | None]]:
     columns, rows = np.meshgrid(np.arange(SIZE[0]), np.arange(SIZE[1]))
     scene = np.stack([shade + columns // 8, 120 - rows // 8, 100 + rows // 6], axis=2).astype(np.uint8)
@@ -78,7 +68,7 @@ def picture(actors: Sequence[Actor], number: int, *, shade: int) -> tuple[RgbIma
         if corner is None:
             faces.append(None)
             continue
-        image, box = portrait(actor.portrait)
+        image, box = portrait(actor.portrait, PORTRAIT_PX, DETECTOR_SIZE)
         shift = np.hstack([np.eye(2), np.array(corner)[:, None]])
         cv2.warpAffine(image, shift, SIZE, dst=scene, borderMode=cv2.BORDER_TRANSPARENT)
         face = box + np.tile(corner, 2)
@@ -89,7 +79,7 @@ def picture(actors: Sequence[Actor], number: int, *, shade: int) -> tuple[RgbIma
 
 def play(actors: Sequence[Actor], frames: int, monkeypatch: pytest.MonkeyPatch, *, cuts: Sequence[int] = ()) -> list[Played]:
     monkeypatch.setitem(FILTERS, "gan", lambda settings, backend: GanFilter(GENERATOR, identity_seed=7))
-    detector = DetectorWithKeypoints(detector=CenterFaceDetector(size=416), estimator=NetworkKeypoints())
+    detector = DetectorWithKeypoints(detector=CenterFaceDetector(size=DETECTOR_SIZE), estimator=NetworkKeypoints())
     tracker, hider = Tracker(TrackerSettings(), SIZE), Hider(FilterSettings(name="gan"), LAYOUT)
     shown: dict[int, tuple[RgbImage, list[Box | None]]] = {}
     played: list[Played] = []

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import streamer
 from models.detectors import CenterFaceDetector, Effort, RgbImage, image_render
 from models.faces import Faces, no_faces
 from streamer.config import FilterSettings, TrackerSettings
 from streamer.tracker import TrackedFrame, Tracker
+from tests.streamer.portraits import portrait
 
-PORTRAITS = sorted((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))
 FRAME_SIZE = (480, 270)
 RATE = 25
 FRAMES = 75
 PORTRAIT_PX = 100
+DETECTOR_SIZE = 416
 THOROUGH_EVERY = 8
 Corner = Callable[[int], tuple[float, float]]  # where the portrait's upper left corner is in a frame, pixels
 
@@ -33,16 +32,7 @@ WALKERS: tuple[Corner, ...] = (
 
 @cache
 def detector() -> CenterFaceDetector:
-    return CenterFaceDetector(size=416)
-
-
-@cache
-def portrait(index: int) -> tuple[RgbImage, NDArray[np.float32]]:
-    """A face of nobody and the box of its face, both at the size in the clip."""
-    image = cv2.cvtColor(cv2.imread(str(PORTRAITS[index])), cv2.COLOR_BGR2RGB)
-    found = detector().detect(image_render(image), (image.shape[1], image.shape[0]))
-    small = cv2.resize(image, (PORTRAIT_PX, PORTRAIT_PX), interpolation=cv2.INTER_AREA)
-    return small.astype(np.uint8, copy=False), found.boxes[0] * (PORTRAIT_PX / image.shape[0])
+    return CenterFaceDetector(size=DETECTOR_SIZE)
 
 
 def frame_and_faces(number: int) -> tuple[RgbImage, list[NDArray[np.float64]]]:
@@ -51,7 +41,7 @@ def frame_and_faces(number: int) -> tuple[RgbImage, list[NDArray[np.float64]]]:
     scene = np.stack([90 + columns // 8, 120 - rows // 8, 100 + rows // 6], axis=2).astype(np.uint8)
     faces = []
     for index, corner in enumerate(WALKERS):
-        image, box = portrait(index)
+        image, box = portrait(index, PORTRAIT_PX, DETECTOR_SIZE)
         place = np.array(corner(number))
         shift = np.hstack([np.eye(2), place[:, None]])
         cv2.warpAffine(image, shift, FRAME_SIZE, dst=scene, borderMode=cv2.BORDER_TRANSPARENT)
