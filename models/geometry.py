@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors import RgbImage, Size
+from models.detectors import Region, RgbImage, Size
 from models.faces import Boxes, Keypoints, KeypointScores
 
 Mask = NDArray[np.bool_]  # (height, width): True = hidden
@@ -134,6 +134,17 @@ def mark_faces(boxes: Boxes, crop: Crop, *, shape: MaskShape = "box", margin: fl
         else:
             x1, y1, x2, y2 = round_outwards(grown)
             mask[max(y1 - 1, 0) : max(y2 + 1, 0), max(x1 - 1, 0) : max(x2 + 1, 0)] = True
+    return mask
+
+
+def mark_shrunk(regions: Sequence[Region], crop: Crop, size: int) -> Mask:
+    """Mark every pixel of the crop, shrunk to (size, size), that any of the regions touches. regions: pixels of the picture."""
+    mask = np.zeros((size, size), np.bool_)
+    scale = size / crop.side
+    for x1, y1, x2, y2 in regions:
+        rows = slice(max(math.floor((y1 - crop.top) * scale), 0), max(math.ceil((y2 - crop.top) * scale), 0))
+        columns = slice(max(math.floor((x1 - crop.left) * scale), 0), max(math.ceil((x2 - crop.left) * scale), 0))
+        mask[rows, columns] = True
     return mask
 
 

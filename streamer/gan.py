@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from models import geometry
 from models.backends import BACKENDS, BackendError, choose_backend
 from models.blending import join
-from models.detectors import LANDMARK_ROWS, Region, RgbImage, Size
+from models.detectors import LANDMARK_ROWS, RgbImage, Size
 from models.face_generator import PRECISION, FaceGenerator, open_generator
 from models.geometry import Crop, Mask
 from models.keypoints import render_crop
@@ -182,20 +182,11 @@ def hidden_crop(picture: RawPicture, crop: Crop, every: Sequence[FaceMask], size
 
     Each face is hidden by the box around its mask, one pixel more on every side, at the picture's resolution.
     """
-    hidden = [_grown(face.core) for face in every]
+    hidden = [(x1 - 1, y1 - 1, x2 + 1, y2 + 1) for x1, y1, x2, y2 in (face.core for face in every)]
     small = render_crop(picture.surroundings(hidden), picture.size, crop, size)
-    mask = np.zeros((size, size), np.bool_)
-    scale = size / crop.side
-    for x1, y1, x2, y2 in hidden:
-        rows = slice(max(math.floor((y1 - crop.top) * scale), 0), max(math.ceil((y2 - crop.top) * scale), 0))
-        columns = slice(max(math.floor((x1 - crop.left) * scale), 0), max(math.ceil((x2 - crop.left) * scale), 0))
-        mask[rows, columns] = True
+    mask = geometry.mark_shrunk(hidden, crop, size)
     small[mask] = geometry.PAINT
     return small, mask
-
-
-def _grown(box: Region) -> Region:
-    return box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1
 
 
 def _obstacle(face: FaceMask, frame_size: Size) -> str | None:

@@ -134,3 +134,15 @@ def test_pixels_survive_the_way_to_the_network_and_back() -> None:
     back = geometry.to_pixels(geometry.from_pixels(every)).astype(int)
     assert np.abs(back - every).max() <= 1
     assert geometry.to_pixels(np.array([-3.0, 3.0], np.float32)).tolist() == [0, 255]
+
+
+@given(
+    x=st.integers(-40, 90), y=st.integers(-40, 90), width=st.integers(1, 60), height=st.integers(1, 60), side=st.integers(20, 90)
+)
+def test_a_shrunk_mask_holds_every_pixel_that_a_marked_one_goes_into(x: int, y: int, width: int, height: int, side: int) -> None:
+    crop = Crop(left=10, top=5, side=side)
+    shrunk = geometry.mark_shrunk([(x, y, x + width, y + height)], crop, 16)
+    whole = np.zeros((side, side), np.float32)
+    whole[max(y - 5, 0) : max(y + height - 5, 0), max(x - 10, 0) : max(x + width - 10, 0)] = 1
+    assert shrunk[geometry.resize(whole, 16) > 1e-5].all()
+    assert shrunk.any() == bool(whole.any())
