@@ -21,8 +21,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What every group of settings shares: frozen, and an unknown key is an error that names its path."""
 
 
-class DetectorSettings(Settings, frozen=True, kw_only=True):
-    """How faces are found."""
+class StreamDetectorSettings(Settings, frozen=True, kw_only=True):
+    """How faces are found in a stream."""
 
     name: str = "centerface"
     """The detector, a row of the table in models/detectors.py."""
@@ -30,10 +30,15 @@ class DetectorSettings(Settings, frozen=True, kw_only=True):
     """Working size: default finds faces from 20 px width at 720p, full from 12 px; a number is the longer side in pixels."""
     threshold: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.2
     """Score from which something counts as a face; lower finds more and covers more by mistake."""
-    processes: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
-    """Detector processes; null chooses from the number of cores."""
     keypoints: str = "network"
     """What finds eyes, nose, ears and shoulders, a row of the table in models/keypoints.py; only for filters that need them."""
+
+
+class DetectorSettings(StreamDetectorSettings, frozen=True, kw_only=True):
+    """How faces are found in files."""
+
+    processes: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    """Detector processes; null chooses from the number of cores."""
 
 
 class TrackerSettings(Settings, frozen=True, kw_only=True):

@@ -116,6 +116,8 @@ class RawFrame(Message, frozen=True, kw_only=True):
     """The first frame of a new shot."""
     effort: Effort
     """Thorough or quick; frames that are quick by the source may become careful on their way, see streamer/effort.py."""
+    captured_s: float = 0.0
+    """Live: when the picture arrived, in seconds of `time.monotonic`."""
 
 
 class DetectedFrame(Message, frozen=True, kw_only=True):
@@ -189,6 +191,8 @@ class FrameReport(Message, frozen=True, kw_only=True):
     covers: list[Cover]
     covered_whole: str | None
     """Why the whole frame was covered (corrupt, undetectable); None where it was not."""
+    is_late: bool = False
+    """Live: it was dropped instead, because it had become too old."""
 
 
 class AudioPacket(Message, frozen=True, kw_only=True):

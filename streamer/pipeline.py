@@ -5,6 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from streamer.live.messages import (
+    CameraLost,
+    CameraOpened,
+    CameraSetup,
+    EncodedPacket,
+    EncodingOpened,
+    FrameDropped,
+    FramesSkipped,
+    KeyframeWanted,
+    LiveAnonymizerSetup,
+    LiveDetectorSetup,
+    LiveFrameWritten,
+    LiveSinkSetup,
+    OutputNote,
+    Preview,
+    PreviewWanted,
+    Published,
+    PublisherSetup,
+    SessionEnded,
+    SessionReady,
+    Slate,
+    SlateWritten,
+    SoundOpened,
+    StatusUpdate,
+    WebSetup,
+)
 from streamer.messages import (
     AnonymizedFrame,
     AnonymizerSetup,
@@ -65,6 +91,10 @@ class ProcessRow:
     finish_limit_s: float = 60.0
     """The same while it completes the output, where there is no step to beat between."""
     finish_limit_s_per_frame: float = 0.05
+    is_live: bool = False
+    """Its rings come and go with the sessions, instead of one from its start on."""
+    steps: bool = False
+    """Its worker has a `step`, called whenever no message waits."""
 
 
 VIDEO_PIPELINE: tuple[ProcessRow, ...] = (
@@ -114,6 +144,66 @@ IMAGE_PIPELINE: tuple[ProcessRow, ...] = (
 )
 """Images: a process does all that one picture needs, so that a picture never leaves it before it is safe."""
 
+LIVE_PIPELINE: tuple[ProcessRow, ...] = (
+    ProcessRow(
+        role="camera",
+        worker="streamer.workers.camera:CameraWorker",
+        reads=(CameraSetup, SessionReady, SlotFree),
+        writes=(CameraOpened, RawFrame, FramesSkipped, AudioPacket, CameraLost),
+        rings={"raw": "write"},
+        is_live=True,
+        steps=True,
+        start_limit_s=20.0,
+        hang_limit_s=3.0,
+    ),
+    ProcessRow(
+        role="live-detector",
+        worker="streamer.workers.live_detector:LiveDetectorWorker",
+        reads=(LiveDetectorSetup, SessionReady, SessionEnded, RawFrame),
+        writes=(DetectedFrame,),
+        rings={"raw": "read"},
+        is_live=True,
+        by_credit=RawFrame,
+        hang_limit_s=3.0,
+    ),
+    ProcessRow(
+        role="live-anonymizer",
+        worker="streamer.workers.live_anonymizer:LiveAnonymizerWorker",
+        reads=(LiveAnonymizerSetup, SessionReady, SessionEnded, DetectedFrame, UndetectedFrame, FrameDropped, SlotFree),
+        writes=(AnonymizedFrame, FrameReport),
+        rings={"raw": "read", "safe": "write"},
+        is_live=True,
+        hang_limit_s=3.0,
+    ),
+    ProcessRow(
+        role="live-sink",
+        worker="streamer.workers.live_sink:LiveSinkWorker",
+        reads=(LiveSinkSetup, SessionReady, AnonymizedFrame, Slate, KeyframeWanted, PreviewWanted),
+        writes=(EncodingOpened, EncodedPacket, LiveFrameWritten, SlateWritten, Preview),
+        rings={"safe": "read"},
+        is_live=True,
+        hang_limit_s=3.0,
+    ),
+    ProcessRow(
+        role="publisher",
+        worker="streamer.workers.publisher:PublisherWorker",
+        reads=(PublisherSetup, EncodingOpened, SoundOpened, EncodedPacket, AudioPacket),
+        writes=(Published, OutputNote),
+        is_live=True,
+        hang_limit_s=8.0,
+    ),
+    ProcessRow(
+        role="web",
+        worker="streamer.workers.web:WebWorker",
+        reads=(WebSetup, StatusUpdate, Preview),
+        writes=(PreviewWanted,),
+        is_live=True,
+        hang_limit_s=10.0,
+    ),
+)
+"""Cameras: the detectors and the web server are shared by all streams; every other process belongs to one stream, so that whatever
+happens to it touches no other one. Each output has a publisher, so that one that is stuck touches no other output either."""
+
 SUPERVISOR_WRITES: MessageTypes = (
     Stop,
     SourceSetup,
@@ -125,6 +215,19 @@ SUPERVISOR_WRITES: MessageTypes = (
     SlotFree,
     UndetectedFrame,
     ImageTask,
+    CameraSetup,
+    SessionReady,
+    SessionEnded,
+    LiveDetectorSetup,
+    LiveAnonymizerSetup,
+    FrameDropped,
+    LiveSinkSetup,
+    Slate,
+    KeyframeWanted,
+    SoundOpened,
+    PublisherSetup,
+    WebSetup,
+    StatusUpdate,
 )
 SUPERVISOR_READS: MessageTypes = (
     Hello,
@@ -138,6 +241,14 @@ SUPERVISOR_READS: MessageTypes = (
     SourceEnded,
     SinkFinished,
     ImageDone,
+    CameraOpened,
+    CameraLost,
+    FramesSkipped,
+    EncodingOpened,
+    LiveFrameWritten,
+    SlateWritten,
+    Published,
+    OutputNote,
 )
 """What the supervisor acts on; everything else it only passes on."""
 
@@ -147,7 +258,7 @@ EVERY_CHILD_WRITES: MessageTypes = (Hello, Ready, Failed)
 
 def row_of(role: str) -> ProcessRow:
     """The row of a role. Raises KeyError for a role that no pipeline has."""
-    return {row.role: row for row in (*VIDEO_PIPELINE, *IMAGE_PIPELINE)}[role]
+    return {row.role: row for row in (*VIDEO_PIPELINE, *IMAGE_PIPELINE, *LIVE_PIPELINE)}[role]
 
 
 def readers(table: Sequence[ProcessRow], kind: type[Message]) -> list[ProcessRow]:

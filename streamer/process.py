@@ -11,6 +11,7 @@ import importlib
 import os
 import resource
 import signal
+from typing import cast
 
 from loguru import logger
 
@@ -20,9 +21,9 @@ from streamer.forkserver import ChildStart
 from streamer.heartbeat import Heartbeat
 from streamer.messages import Failed, Hello, Ready, Stop
 from streamer.pipeline import EVERY_CHILD_READS, row_of
-from streamer.rings import RingHandle
+from streamer.rings import RingHandle, RingInbox
 from streamer.telemetry import configure_logging
-from streamer.workers import Worker
+from streamer.workers import SteppingWorker, Worker
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -39,14 +40,18 @@ def run(start: ChildStart) -> int:
     show_name(start.role)
     configure_logging(start.name, start.log_level)
     row = row_of(start.role)
-    rings = {name: RingHandle(descriptor) for name, descriptor in start.rings.items()}
+    ring_end = RingInbox if row.is_live else RingHandle
+    rings = {name: ring_end(descriptor) for name, descriptor in start.rings.items()}
     heartbeat = Heartbeat(start.heartbeat, start.cell)
     line = Line(start.endpoint, start.name, (*row.reads, *EVERY_CHILD_READS))
     line.send(Hello())
     try:
         module, _, name = start.worker.partition(":")
         worker: Worker = getattr(importlib.import_module(module), name)(rings)
-        _serve(worker, line, heartbeat)
+        if row.steps:
+            _serve_stepping(cast(SteppingWorker, worker), line, heartbeat)
+        else:
+            _serve(worker, line, heartbeat)
     except VeilError as error:
         return _say_last_words(line, str(error), error.exit_code, is_final=True)
     except Exception as error:
@@ -71,6 +76,29 @@ def _serve(worker: Worker, line: Line, heartbeat: Heartbeat) -> None:
             worker.close()
             return
         for answer in worker.process(message):
+            line.send(answer)
+            heartbeat.beat()
+        if not is_set_up:
+            is_set_up = True
+            line.send(Ready())
+
+
+def _serve_stepping(worker: SteppingWorker, line: Line, heartbeat: Heartbeat) -> None:
+    """The loop of a process whose work does not wait for messages."""
+    is_set_up = False
+    while True:
+        heartbeat.beat()
+        message = line.receive(0.0 if is_set_up else _IDLE_BEAT_S)
+        if isinstance(message, Stop):
+            worker.close()
+            return
+        if message is not None:
+            answers = worker.process(message)
+        elif is_set_up:
+            answers = worker.step()
+        else:
+            continue
+        for answer in answers:
             line.send(answer)
             heartbeat.beat()
         if not is_set_up:

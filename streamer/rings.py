@@ -6,6 +6,7 @@ import enum
 import fcntl
 import mmap
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
@@ -20,6 +21,8 @@ Access = Literal["read", "write"]
 HEADER_BYTES = 64
 _HEADER_FIELDS = 4  # int64: stream, number, generation, state
 _SLOT_ALIGNMENT = mmap.PAGESIZE
+_ARRIVAL_LIMIT_S = 5.0
+"""A descriptor is sent before the message that speaks of it."""
 
 
 class SlotState(enum.IntEnum):
@@ -80,8 +83,15 @@ class RingMemory:
         os.close(self._readable)
 
 
+class RingEnd(Protocol):
+    """A child's end of a ring, to be mapped once the layout of the stream is known."""
+
+    def reader(self, layout: PictureLayout, slots: int, state: SlotState) -> RingReader: ...
+    def writer(self, layout: PictureLayout, slots: int, state: SlotState) -> RingWriter: ...
+
+
 class RingHandle:
-    """A child's end of a ring: it holds a descriptor and maps it once the layout of the stream is known."""
+    """The end of the one ring that a process has from its start on."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -91,6 +101,55 @@ class RingHandle:
 
     def writer(self, layout: PictureLayout, slots: int, state: SlotState) -> RingWriter:
         return RingWriter(self._descriptor, layout, slots, state)
+
+
+class RingInbox:
+    """The ends of the rings that a process is handed one after another, one with each session: each call maps the next."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._socket.settimeout(_ARRIVAL_LIMIT_S)
+
+    def reader(self, layout: PictureLayout, slots: int, state: SlotState) -> RingReader:
+        with self._next() as descriptor:
+            return RingReader(descriptor, layout, slots, state)
+
+    def writer(self, layout: PictureLayout, slots: int, state: SlotState) -> RingWriter:
+        with self._next() as descriptor:
+            return RingWriter(descriptor, layout, slots, state)
+
+    @contextmanager
+    def _next(self) -> Iterator[int]:
+        _, (descriptor,), _, _ = socket.recv_fds(self._socket, 1, 1)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)  # what is mapped stays
+
+
+class RingOutbox:
+    """The supervisor's side of a `RingInbox`."""
+
+    def __init__(self) -> None:
+        self._socket, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
+
+    @property
+    def inbox(self) -> int:
+        """The descriptor for the child."""
+        return self._theirs.fileno()
+
+    def hand_over(self, ring: RingMemory, access: Access) -> None:
+        """Raises OSError where the child is gone or takes nothing."""
+        socket.send_fds(self._socket, [b"r"], [ring.descriptor(access)])
+
+    def started(self) -> None:
+        """The child has its end; so that this side notices when it is gone."""
+        self._theirs.close()
+
+    def close(self) -> None:
+        self._theirs.close()
+        self._socket.close()
 
 
 class _Slots:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from streamer.messages import Message
-from streamer.rings import RingHandle
+from streamer.rings import RingEnd
 
-RingHandles = Mapping[str, RingHandle]
+RingHandles = Mapping[str, RingEnd]
 
 
 class Worker(Protocol):
@@ -30,4 +30,12 @@ class Worker(Protocol):
 
     def close(self) -> None:
         """Leave what is unfinished: the process is about to end."""
+        ...
+
+
+class SteppingWorker(Worker, Protocol):
+    """A worker that has something to do of its own accord, whether a message comes or not."""
+
+    def step(self) -> Iterable[Message]:
+        """Do a bit of it and give what comes of it; waits a moment where there is nothing to do. Called between messages."""
         ...

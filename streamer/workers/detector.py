@@ -8,7 +8,7 @@ from models.backends import BackendError
 from models.detectors import FaceDetector, open_detector
 from models.keypoints import KEYPOINT_ESTIMATORS, DetectorWithKeypoints, open_keypoint_estimator
 from models.weights import WeightsError
-from streamer.config import DetectorSettings
+from streamer.config import StreamDetectorSettings
 from streamer.errors import InternalError, UsageError
 from streamer.messages import DetectedFrame, DetectorSetup, FacesRecord, Message, RawFrame, StreamReady
 from streamer.pictures import PictureLayout, picture_render
@@ -16,7 +16,7 @@ from streamer.rings import RingReader, SlotState
 from streamer.workers import RingHandles
 
 
-def detector_of(settings: DetectorSettings, backend: str) -> FaceDetector:
+def detector_of(settings: StreamDetectorSettings, backend: str) -> FaceDetector:
     """The detector of the settings on a backend; the processes are many, so each of them uses one thread.
 
     Raises UsageError for an unknown name or a backend that is not usable, and InternalError where its weights cannot be used.
@@ -31,7 +31,9 @@ def detector_of(settings: DetectorSettings, backend: str) -> FaceDetector:
         raise InternalError(str(error)) from None
 
 
-def with_keypoints(detector: FaceDetector, settings: DetectorSettings, backend: str, *, needs_keypoints: bool) -> FaceDetector:
+def with_keypoints(
+    detector: FaceDetector, settings: StreamDetectorSettings, backend: str, *, needs_keypoints: bool
+) -> FaceDetector:
     """The detector, followed by the keypoint estimator of the settings where keypoints are needed.
 
     Raises UsageError for an unknown name or a backend that is not usable, and InternalError where its weights cannot be used.
@@ -60,7 +62,7 @@ class DetectorWorker:
     def __init__(self, rings: RingHandles) -> None:
         self._handle = rings["raw"]
 
-    def open(self, settings: DetectorSettings, backend: str) -> FaceDetector:
+    def open(self, settings: StreamDetectorSettings, backend: str) -> FaceDetector:
         """The detector to run."""
         return detector_of(settings, backend)
 
