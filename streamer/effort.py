@@ -24,18 +24,19 @@ THOROUGH_EVERY_S = 0.3
 class ThoroughPace:
     """Says of the frames of a stream, in their order, which are thorough: the first of each shot, and others close enough together.
 
-    interval_frames: most frames from one to the next, whatever their times; None sets no limit but time.
+    interval_frames: most frames from one to the next, whatever their times; None sets no limit but time. every_s: the longest time.
     """
 
-    def __init__(self, interval_frames: int | None) -> None:
+    def __init__(self, interval_frames: int | None, every_s: float = THOROUGH_EVERY_S) -> None:
         self._interval_frames = interval_frames
+        self._every_s = every_s
         self._last: tuple[int, float] | None = None
 
     def is_due(self, number: int, time_s: float, *, is_cut: bool) -> bool:
         if not is_cut and self._last is not None:
             last_number, last_s = self._last
             is_within = self._interval_frames is None or number - last_number < self._interval_frames
-            if is_within and 0 <= time_s - last_s < THOROUGH_EVERY_S:
+            if is_within and 0 <= time_s - last_s < self._every_s:
                 return False
         self._last = (number, time_s)
         return True

@@ -194,7 +194,7 @@ def _describe(
         container=container.format.name,
         video_index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
-        layout=PictureLayout(width=width, height=height, pixel_format=name, color=_color(frame, stream)),
+        layout=PictureLayout(width=width, height=height, pixel_format=name, color=color_of(frame, stream)),
         orientation=orientation,
         source_size=(frame.width, frame.height),
         source_format=form.name,
@@ -232,7 +232,7 @@ def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     return {entry.type.name: bytes(entry) for entry in entries}
 
 
-def _color(frame: av.VideoFrame, stream: av.VideoStream) -> ColorTags:
+def color_of(frame: av.VideoFrame, stream: av.VideoStream) -> ColorTags:
     context = stream.codec_context
     range_ = int(frame.color_range) or int(context.color_range)
     primaries = _first_specified(frame.color_primaries, context.color_primaries)

@@ -49,7 +49,7 @@ class DecodedFrame:
         frames.copy_into(self.picture, planes, self.info.layout, self.info.orientation)
 
 
-class _Damage:
+class Damage:
     """Which pictures cannot be trusted.
 
     Damage spreads to every picture that is predicted from a damaged one, and only the first of them carries the decoder's mark:
@@ -112,7 +112,7 @@ class VideoReader:
         self._sounds: dict[int, LosslessSound] = {}
         self._epochs = Epochs(-self.info.start)
         self._clocks: dict[int, Timeline] = {}
-        self._damage = _Damage()
+        self._damage = Damage()
         self._picture_packets = 0
         self._end_s = 0.0
 

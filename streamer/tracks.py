@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import cast
@@ -44,6 +45,22 @@ def track_parameters(path: Path, indices: Sequence[int], muxer: str, *, reencode
                 small.mux(packet)
         for index in reencoded:
             _mux_silence(small, cast(av.AudioStream, copies[index]))
+    return memory.getvalue()
+
+
+def sound_parameters(stream: av.AudioStream, packet: bytes) -> bytes:
+    """The same for a track of a live stream, with a packet of it.
+
+    Raises ValueError or av.FFmpegError where Matroska, which holds nearly everything, cannot hold it.
+    """
+    memory = BytesIO()
+    with av.open(memory, "w", format="matroska") as small:
+        copy = small.add_stream_from_template(stream, opaque=True)
+        first = av.Packet(packet)
+        first.pts = first.dts = 0
+        first.time_base = stream.time_base or Fraction(1, 1000)
+        first.stream = copy
+        small.mux(first)
     return memory.getvalue()
 
 

@@ -1,0 +1,140 @@
+"""One stream's frames from detections to safe pictures: in order, tracked over the look-ahead, every face hidden."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from models.faces import Faces
+from streamer.hiding import Fallbacks, Hider, KnownFaces
+from streamer.messages import AnonymizedFrame, Cover, FrameReport, Message, RawFrame, SlotFree
+from streamer.pictures import PictureLayout, Plane
+from streamer.preview import draw_detections, shown_reasons
+from streamer.rings import RingReader, RingWriter
+from streamer.tracker import TrackedFrame, Tracker
+
+
+@dataclass(kw_only=True)
+class StreamAnonymizer:
+    """Takes frames in any order and gives safe pictures in the order of their numbers, from 0.
+
+    It waits for nothing: what cannot go on, for want of an earlier frame, of look-ahead or of a safe slot, is kept and goes on with
+    what brings it. The raw slots bound what is kept. After each call of the others, `advance` tells what can be done.
+    """
+
+    layout: PictureLayout
+    raw: RingReader
+    safe: RingWriter
+    tracker: Tracker
+    hider: Hider
+    preview_detections: bool = False
+    max_age_s: float | None = None
+    """Live: frames whose pictures arrived longer ago are dropped when their turn comes."""
+    finish: Callable[[Sequence[Plane]], None] | None = None
+    """Called on each picture that is safe otherwise, to hide more of it."""
+
+    def __post_init__(self) -> None:
+        self._early: dict[int, tuple[RawFrame, Faces | None] | None] = {}  # arrived before a frame that precedes it; None: dropped
+        self._next = 0
+        self._frames: dict[int, RawFrame] = {}  # in the tracker or waiting for a safe slot
+        self._tracked: deque[TrackedFrame] = deque()  # wait for a safe slot
+        self._free: deque[SlotFree] = deque()
+        self._end: int | None = None
+
+    def add(self, frame: RawFrame, faces: Faces | None) -> None:
+        """A frame with its own detections; None where they cannot be known, and all of it must be covered."""
+        self._early[frame.number] = (frame, faces)
+
+    def skip(self, number: int) -> None:
+        """This frame will not come."""
+        self._early[number] = None
+
+    def grant(self, free: SlotFree) -> None:
+        """A slot of the safe ring may be written."""
+        self._free.append(free)
+
+    def end(self, frames: int) -> None:
+        """The stream has so many frames."""
+        self._end = frames
+
+    def advance(self) -> Iterator[Message]:
+        """Every frame that is complete and has a slot: its picture, and the report that frees its raw slot."""
+        self._track()
+        return self._hide()
+
+    def _track(self) -> None:
+        """Give the tracker every frame whose predecessors it has."""
+        while self._next in self._early:
+            arrived = self._early.pop(self._next)
+            if arrived is not None:
+                frame, faces = arrived
+                self._frames[frame.number] = frame
+                reason = "corrupt" if frame.is_corrupt else None
+                self._tracked += self.tracker.push(frame.number, frame.time_s, faces, is_cut=frame.is_cut, covered_whole=reason)
+            self._next += 1
+        if self._next == self._end:
+            self._tracked += self.tracker.flush()
+            self._end = None
+
+    def _hide(self) -> Iterator[Message]:
+        while self._tracked and (self._free or self._is_late(self._tracked[0])):
+            tracked = self._tracked.popleft()
+            is_late = self._is_late(tracked)
+            frame = self._frames.pop(tracked.number)
+            fallbacks: Fallbacks = {}
+            if not is_late:
+                yield self._anonymize(frame, tracked, fallbacks, self._free.popleft())
+            yield _report(frame, tracked, fallbacks, is_late=is_late)
+
+    def _is_late(self, tracked: TrackedFrame) -> bool:
+        if self.max_age_s is None:
+            return False
+        return time.monotonic() - self._frames[tracked.number].captured_s > self.max_age_s
+
+    def _anonymize(self, frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, free: SlotFree) -> AnonymizedFrame:
+        """Writes the safe picture, and into `fallbacks` which faces are covered otherwise than the filter is meant to."""
+        raw = self.raw.planes(frame)
+        with self.safe.writing(stream=frame.stream, number=frame.number, slot=free.slot, generation=free.generation) as safe:
+            if tracked.covered_whole is None:
+                known = KnownFaces(
+                    time_s=frame.time_s,
+                    tracks=tracked.tracks,
+                    best_scores=tracked.best_scores,
+                    keypoints=tracked.keypoints,
+                    keypoint_scores=tracked.keypoint_scores,
+                )
+                fallbacks.update(self.hider.hide(raw, safe, tracked.boxes, known))
+            else:
+                self.hider.cover_whole(safe)
+            if self.finish is not None:
+                self.finish(safe)
+            if self.preview_detections:
+                draw_detections(
+                    safe, self.layout, tracked.boxes, shown_reasons(tracked.reasons, fallbacks), tracked.tracks.tolist()
+                )
+        return AnonymizedFrame(
+            stream=frame.stream,
+            number=frame.number,
+            slot=free.slot,
+            generation=free.generation,
+            pts=frame.pts,
+            duration=frame.duration,
+        )
+
+
+def _report(frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, *, is_late: bool) -> FrameReport:
+    rows = zip(tracked.tracks.tolist(), tracked.boxes.tolist(), tracked.reasons, tracked.scores.tolist(), strict=True)
+    return FrameReport(
+        stream=frame.stream,
+        number=frame.number,
+        pts=frame.pts,
+        time_s=frame.time_s,
+        raw_slot=frame.slot,
+        covers=[
+            Cover(track, tuple(box), reason, score, fallbacks.get(row)) for row, (track, box, reason, score) in enumerate(rows)
+        ],
+        covered_whole=tracked.covered_whole,
+        is_late=is_late,
+    )
