@@ -18,7 +18,7 @@ from streamer.tracker import TrackedFrame, Tracker
 
 @dataclass(kw_only=True)
 class StreamAnonymizer:
-    """Takes frames in any order and gives safe pictures in the order of their numbers, from 0.
+    """Takes frames in any order and gives safe pictures in the order of their numbers.
 
     It waits for nothing: what cannot go on, for want of an earlier frame, of look-ahead or of a safe slot, is kept and goes on with
     what brings it. The raw slots bound what is kept. After each call of the others, `advance` tells what can be done.
@@ -32,12 +32,14 @@ class StreamAnonymizer:
     preview_detections: bool = False
     max_age_s: float | None = None
     """Live: frames whose pictures arrived longer ago are dropped when their turn comes."""
+    first: int = 0
+    """Number of the first frame."""
     finish: Callable[[Sequence[Plane]], None] | None = None
     """Called on each picture that is safe otherwise, to hide more of it."""
 
     def __post_init__(self) -> None:
         self._early: dict[int, tuple[RawFrame, Faces | None] | None] = {}  # arrived before a frame that precedes it; None: dropped
-        self._next = 0
+        self._next = self.first
         self._frames: dict[int, RawFrame] = {}  # in the tracker or waiting for a safe slot
         self._tracked: deque[TrackedFrame] = deque()  # wait for a safe slot
         self._free: deque[SlotFree] = deque()

@@ -10,6 +10,7 @@ from streamer.config import DetectorSettings
 from streamer.effort import THOROUGH_EVERY_S
 from streamer.errors import UsageError
 from streamer.messages import StreamOpened
+from streamer.pictures import PictureLayout
 from streamer.rings import slot_bytes
 
 _SAFE_SLOTS = 6
@@ -94,4 +95,32 @@ def plan_rings(opened: StreamOpened, *, look_ahead_s: float, detectors: int, rin
         window_frames=shorter,
         interval_frames=None,
         look_ahead_s=min(look_ahead_s, shorter / rate) if shorter < window else None,
+    )
+
+
+_LIVE_SAFE_SLOTS = 4
+_LIVE_SPARE_SLOTS = 6
+"""For the frames that wait for a detector, one at the anonymizer, and two for the camera to write to."""
+
+
+def plan_live_rings(
+    layout: PictureLayout, rate: float, *, look_ahead_s: float, detectors: int, ring_mebibytes: int
+) -> RingPlan | None:
+    """The same for a camera; None where not even the least fits into the memory.
+
+    rate: frames a second, 0 where the camera does not say.
+    """
+    window = math.ceil(look_ahead_s * (rate or _USUAL_RATE) * _RATE_HEADROOM) + 2
+    affordable = ring_mebibytes * _MEBIBYTE // slot_bytes(layout)
+    others = detectors + _LIVE_SPARE_SLOTS
+    left = affordable - others - _LIVE_SAFE_SLOTS
+    if left < 1:
+        return None
+    shorter = min(window, left)
+    return RingPlan(
+        raw_slots=shorter + others,
+        safe_slots=_LIVE_SAFE_SLOTS,
+        window_frames=shorter,
+        interval_frames=None,
+        look_ahead_s=min(look_ahead_s, shorter / (rate or _USUAL_RATE)) if shorter < window else None,
     )

@@ -5,6 +5,7 @@ What the messages mean is not decided here but in `job.py`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import resource
@@ -26,7 +27,7 @@ from streamer.forkserver import ChildStart, ForkServer
 from streamer.heartbeat import CELLS, HeartbeatPage
 from streamer.messages import Failed, Hello, Message, Ready, Stop
 from streamer.pipeline import EVERY_CHILD_WRITES, ProcessRow
-from streamer.rings import RingMemory
+from streamer.rings import RingMemory, RingOutbox
 
 _LOOK_S = 0.25
 """How often heartbeats are looked at."""
@@ -72,6 +73,10 @@ class Child:
     """What was sent to it before it was connected."""
     failure: Failed | None = None
     hung_s: float | None = None
+    outboxes: dict[str, RingOutbox] = field(default_factory=dict)
+    """Of a row whose rings come and go: the way of each ring to it."""
+    leave_by_s: float | None = None
+    """Once it was told to leave: when it is killed if it is still there."""
     exit_code: int | None = None
     """Once it has ended; the negative number of the signal that ended it."""
 
@@ -138,6 +143,10 @@ class Supervisor:
         name = f"{row.role}-{next(self._serials)}"
         cell = self._cells.popleft()
         self._heartbeats.reset(cell)
+        outboxes = {ring: RingOutbox() for ring in row.rings} if row.is_live else {}
+        descriptors = {ring: outbox.inbox for ring, outbox in outboxes.items()}
+        if not row.is_live:
+            descriptors = {ring: self._rings[ring].descriptor(access) for ring, access in row.rings.items()}
         start = ChildStart(
             role=row.role,
             worker=row.worker,
@@ -146,10 +155,18 @@ class Supervisor:
             parent=os.getpid(),
             heartbeat=self._heartbeats.descriptor,
             cell=cell,
-            rings={ring: self._rings[ring].descriptor(access) for ring, access in row.rings.items()},
+            rings=descriptors,
             log_level=self._log_level,
         )
-        pid = self._fork_server.fork(start)
+        try:
+            pid = self._fork_server.fork(start)
+        except InternalError:
+            self._cells.append(cell)
+            for outbox in outboxes.values():
+                outbox.close()
+            raise
+        for outbox in outboxes.values():
+            outbox.started()
         child = Child(
             row=row,
             name=name,
@@ -160,11 +177,31 @@ class Supervisor:
             started_s=time.monotonic(),
             hang_limit_s=row.hang_limit_s,
             backlog=[encode(message) for message in opening],
+            outboxes=outboxes,
         )
         self._children[name.encode()] = child
         self._poller.register(child.pidfd, zmq.POLLIN)
         logger.bind(child=name, pid=pid).debug("started")
         return child
+
+    def hand_over(self, child: Child, ring: RingMemory) -> None:
+        """Give it its end of a ring, before the message that speaks of it; the ring's name is that of the row."""
+        with contextlib.suppress(OSError):  # it is dead, which will be noticed
+            child.outboxes[ring.name].hand_over(ring, child.row.rings[ring.name])
+
+    def dismiss(self, child: Child, grace_s: float) -> None:
+        """Tell it to leave, and kill it if it is still there after so long; its death is told like any other."""
+        if child.is_connected and grace_s > 0:
+            self._hub.send(child.name.encode(), encode(Stop()))
+            child.leave_by_s = time.monotonic() + grace_s
+        else:
+            child.leave_by_s = 0.0
+            child.kill()
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the living children."""
+        return [child.pid for child in self._children.values()]
 
     def children(self, role: str) -> list[Child]:
         """The living processes of a role."""
@@ -199,9 +236,9 @@ class Supervisor:
             )
         logger.bind(child=died.child.name).warning("{}; another one takes its place", died.error)
 
-    def wait(self) -> Iterator[Received | Died]:
+    def wait(self, timeout_s: float = _LOOK_S) -> Iterator[Received | Died]:
         """Sleep until something happens, for a moment at most, and tell all that has happened; what children said comes first."""
-        ready = {source for source, _ in self._poller.poll(round(_LOOK_S * 1000))}
+        ready = {source for source, _ in self._poller.poll(round(timeout_s * 1000))}
         if self._stop.fileno() in ready:
             self._poller.unregister(self._stop.fileno())  # it stays readable
         if self._hub.socket in ready:
@@ -267,6 +304,8 @@ class Supervisor:
                 child.hung_s = silent_s
                 logger.bind(child=child.name, silent_s=round(silent_s, 1)).warning("hangs, is killed")
                 child.kill()
+            if child.leave_by_s is not None and now_s > child.leave_by_s:
+                child.kill()
 
     def _bury(self, child: Child) -> Died:
         """Reap a child that has ended and forget it."""
@@ -275,6 +314,8 @@ class Supervisor:
         self._children_cpu_s[child.row.role] = self._children_cpu_s.get(child.row.role, 0.0) + _cpu_s(usage)
         self._poller.unregister(child.pidfd)
         os.close(child.pidfd)
+        for outbox in child.outboxes.values():
+            outbox.close()
         self._cells.append(child.cell)
         del self._children[child.name.encode()]
         logger.bind(child=child.name, exit=child.exit_code).debug("ended")

@@ -71,6 +71,8 @@ class SessionReady(Message, frozen=True, kw_only=True):
     safe_slots: int
     window_frames: int
     """Most frames that may wait for the look-ahead behind them."""
+    first_number: int
+    """Of the first frame that comes to the one who is told; not 0 where a process takes the place of another one."""
     detector: StreamDetectorSettings
     needs_keypoints: bool
 

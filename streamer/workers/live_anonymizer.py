@@ -76,6 +76,7 @@ class LiveAnonymizerWorker:
                 TrackerSettings(look_ahead_s=setup.look_ahead_s), (layout.width, layout.height), max_frames=ready.window_frames
             ),
             hider=Hider(setup.filter, layout, setup.backend),
+            first=ready.first_number,
             max_age_s=setup.max_age_s,
             finish=cover if zones else None,
         )

@@ -90,7 +90,7 @@ class WrongGenerationAnonymizerWorker(AnonymizerWorker):
     def process(self, message: Message) -> Iterable[Message]:
         for answer in super().process(message):
             if isinstance(answer, AnonymizedFrame) and answer.number == FAULTY_FRAME:
-                header = self._safe._slots.headers[answer.slot]
+                header = self._stream.safe._slots.headers[answer.slot]
                 header[2] -= 1
             yield answer
 
@@ -101,7 +101,7 @@ class WrongNumberAnonymizerWorker(AnonymizerWorker):
     def process(self, message: Message) -> Iterable[Message]:
         for answer in super().process(message):
             if isinstance(answer, AnonymizedFrame) and answer.number == FAULTY_FRAME:
-                self._safe._slots.headers[answer.slot][1] += 1
+                self._stream.safe._slots.headers[answer.slot][1] += 1
             yield answer
 
 
@@ -111,7 +111,7 @@ class UnfinishedAnonymizerWorker(AnonymizerWorker):
     def process(self, message: Message) -> Iterable[Message]:
         for answer in super().process(message):
             if isinstance(answer, AnonymizedFrame) and answer.number == FAULTY_FRAME:
-                self._safe._slots.headers[answer.slot][3] = 1
+                self._stream.safe._slots.headers[answer.slot][3] = 1
             yield answer
 
 

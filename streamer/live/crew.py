@@ -1,0 +1,93 @@
+"""Children and whose they are: each belongs to a stream, an output, the detectors or the web server, who hears of it alone."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from streamer.channel import encode
+from streamer.messages import Message
+from streamer.pipeline import RestartLimit, row_of
+from streamer.rings import RingMemory
+from streamer.supervisor import Child, Died, Received, Supervisor
+
+DISMISSAL_S = 3.0
+"""Time to leave for a process that has nothing to finish."""
+
+
+class Owner(Protocol):
+    """To whom a child belongs."""
+
+    def received(self, child: Child, message: Message, payload: bytes) -> None: ...
+    def died(self, died: Died) -> None: ...
+
+
+class Crew:
+    """Starts children for their owners, and tells those what happens to them."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._owners: dict[str, Owner] = {}
+
+    def start(self, role: str, opening: Sequence[Message], owner: Owner) -> Child:
+        """Raises InternalError where no process can be had."""
+        child = self._supervisor.start(row_of(role), opening)
+        self._owners[child.name] = owner
+        return child
+
+    def handle(self, event: Received | Died) -> None:
+        """Pass on what has happened; of children that were dismissed nobody wants to hear."""
+        match event:
+            case Received(child=child, message=message, payload=payload):
+                owner = self._owners.get(child.name)
+                if owner is not None:
+                    owner.received(child, message, payload)
+            case Died(child=child):
+                owner = self._owners.pop(child.name, None)
+                if owner is not None:
+                    owner.died(event)
+
+    def send(self, child: Child | None, message: Message) -> None:
+        """Nothing happens without a child."""
+        if child is not None:
+            self._supervisor.send(child, encode(message))
+
+    def pass_on(self, child: Child | None, payload: bytes) -> None:
+        """The same with what came as a message already."""
+        if child is not None:
+            self._supervisor.send(child, payload)
+
+    def hand_over(self, child: Child | None, ring: RingMemory) -> None:
+        if child is not None:
+            self._supervisor.hand_over(child, ring)
+
+    def dismiss(self, child: Child | None, grace_s: float = DISMISSAL_S) -> None:
+        """It leaves, and its owner hears nothing of it any more."""
+        if child is not None:
+            self._owners.pop(child.name, None)
+            self._supervisor.dismiss(child, grace_s)
+
+    @property
+    def pids(self) -> list[int]:
+        return self._supervisor.pids
+
+
+class Deaths:
+    """Whether there have been too many of late."""
+
+    def __init__(self, limit: RestartLimit) -> None:
+        self._limit = limit
+        self._times_s: deque[float] = deque()
+
+    def add(self) -> bool:
+        """Count one; True where that is one too many."""
+        now_s = time.monotonic()
+        self._times_s.append(now_s)
+        while now_s - self._times_s[0] > self._limit.within_s:
+            self._times_s.popleft()
+        return len(self._times_s) > self._limit.restarts
+
+    def forget(self) -> None:
+        self._times_s.clear()

@@ -1,0 +1,166 @@
+"""Who looks for faces in which frame: the streams take turns, and of each only the newest frames wait.
+
+RawFrame -> [waiting, a few of each session] -> one idle detector -> DetectedFrame
+                | too many, or too old               | takes too long, or dies with it
+                v                                    v
+             dropped                          covered whole
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from streamer.messages import RawFrame
+
+MOST_WAITING = 3
+"""Frames of a session that may wait for a detector; with more, the oldest is dropped."""
+MOST_DEATHS = 2
+"""A frame that so many detectors died with is given to no other one."""
+
+
+class Key(NamedTuple):
+    """A frame, wherever it is spoken of."""
+
+    session: int
+    number: int
+
+
+@dataclass(kw_only=True)
+class _Queue:
+    """The frames of one session that wait."""
+
+    frames: deque[RawFrame] = field(default_factory=deque)
+    served: int = 0
+    """When it had its last turn, as the count of all turns."""
+    owes_thorough: bool = False
+    owes_cut: bool = False
+
+
+@dataclass(kw_only=True)
+class _Job:
+    frame: RawFrame
+    since_s: float
+    is_abandoned: bool = False
+
+
+class LiveDispatcher:
+    """A detector holds one frame at a time, so that it is known what is lost when it dies."""
+
+    def __init__(self) -> None:
+        self._queues: dict[int, _Queue] = {}
+        self._idle: dict[str, None] = {}
+        self._jobs: dict[str, _Job] = {}
+        self._deaths: dict[Key, int] = {}
+        self._turns = 0
+
+    def submit(self, frame: RawFrame) -> list[RawFrame]:
+        """A frame that is to be looked at; returns those that are dropped for it, the oldest first.
+
+        What was to be looked at thoroughly, or began a shot, hands that on to the frame behind it.
+        """
+        queue = self._queues.setdefault(frame.stream, _Queue())
+        queue.frames.append(frame)
+        dropped = []
+        while len(queue.frames) > MOST_WAITING:
+            dropped.append(self._drop_first(queue))
+        self._hand_on(queue)
+        return dropped
+
+    def drop_older(self, captured_before_s: dict[int, float]) -> list[RawFrame]:
+        """Drop what has waited too long: session -> time before which a picture must not have arrived."""
+        dropped = []
+        for session, before_s in captured_before_s.items():
+            queue = self._queues.get(session)
+            while queue is not None and queue.frames and queue.frames[0].captured_s < before_s:
+                dropped.append(self._drop_first(queue))
+            if queue is not None:
+                self._hand_on(queue)
+        return dropped
+
+    def add_idle(self, process: str) -> None:
+        self._idle[process] = None
+
+    def assign(self, now_s: float) -> list[tuple[str, RawFrame]]:
+        """(process, frame) of all that can be handed out now; sessions take turns, thorough frames of each first."""
+        assigned: list[tuple[str, RawFrame]] = []
+        while self._idle:
+            waiting = [queue for queue in self._queues.values() if queue.frames]
+            if not waiting:
+                break
+            queue = min(waiting, key=lambda queue: queue.served)
+            self._turns += 1
+            queue.served = self._turns
+            process = next(iter(self._idle))
+            del self._idle[process]
+            frame = queue.frames.popleft()
+            self._jobs[process] = _Job(frame=frame, since_s=now_s)
+            assigned.append((process, frame))
+        return assigned
+
+    def finish(self, process: str, frame: RawFrame) -> bool:
+        """A detector has answered and is idle again; whether the answer is still wanted."""
+        job = self._jobs.pop(process, None)
+        self._idle[process] = None
+        if job is None or job.is_abandoned:
+            return False
+        self._deaths.pop(Key(frame.stream, frame.number), None)
+        return (job.frame.stream, job.frame.number) == (frame.stream, frame.number)
+
+    def expire(self, since_before_s: dict[int, float]) -> list[RawFrame]:
+        """Frames that detectors have had for too long: session -> time before which one must not have been handed out.
+
+        Whoever holds one goes on with it, but its answer is not wanted any more.
+        """
+        expired = []
+        for job in self._jobs.values():
+            before_s = since_before_s.get(job.frame.stream)
+            if before_s is not None and not job.is_abandoned and job.since_s < before_s:
+                job.is_abandoned = True
+                expired.append(job.frame)
+        return expired
+
+    def bury(self, process: str) -> RawFrame | None:
+        """A detector is dead; its frame is the next of its session. Returns the frame instead if it has had its last try."""
+        self._idle.pop(process, None)
+        job = self._jobs.pop(process, None)
+        if job is None or job.is_abandoned:
+            return None
+        key = Key(job.frame.stream, job.frame.number)
+        self._deaths[key] = self._deaths.get(key, 0) + 1
+        if self._deaths[key] >= MOST_DEATHS:
+            del self._deaths[key]
+            return job.frame
+        self._queues.setdefault(key.session, _Queue()).frames.appendleft(job.frame)
+        return None
+
+    def forget(self, session: int) -> None:
+        """Nothing of this session is wanted any more."""
+        self._queues.pop(session, None)
+        self._deaths = {key: deaths for key, deaths in self._deaths.items() if key.session != session}
+        for job in self._jobs.values():
+            job.is_abandoned = job.is_abandoned or job.frame.stream == session
+
+    def waiting(self, session: int) -> int:
+        """Frames of a session that wait for a detector."""
+        queue = self._queues.get(session)
+        return len(queue.frames) if queue is not None else 0
+
+    @staticmethod
+    def _drop_first(queue: _Queue) -> RawFrame:
+        frame = queue.frames.popleft()
+        queue.owes_thorough = queue.owes_thorough or frame.effort == "thorough"
+        queue.owes_cut = queue.owes_cut or frame.is_cut
+        return frame
+
+    @staticmethod
+    def _hand_on(queue: _Queue) -> None:
+        if not queue.frames or not (queue.owes_thorough or queue.owes_cut):
+            return
+        first = queue.frames[0]
+        effort = "thorough" if queue.owes_thorough else first.effort
+        queue.frames[0] = msgspec.structs.replace(first, effort=effort, is_cut=first.is_cut or queue.owes_cut)
+        queue.owes_thorough = queue.owes_cut = False

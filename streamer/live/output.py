@@ -1,0 +1,183 @@
+"""The supervisor's part in one output: a publisher that is started again for ever, and never given more than it can take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import msgspec
+from loguru import logger
+
+from streamer.errors import InternalError
+from streamer.live.backoff import Backoff
+from streamer.live.config import OutputSettings
+from streamer.live.crew import Crew
+from streamer.live.messages import EncodedPacket, EncodingOpened, OutputNote, Published, PublisherSetup, SoundOpened
+from streamer.live.status import OutputState, OutputStatus
+from streamer.messages import AudioPacket, Message
+from streamer.supervisor import Child, Died
+
+MOST_OUTSTANDING_BYTES = 16 << 20
+MOST_OUTSTANDING_PACKETS = 600
+"""What a publisher has been sent and not acknowledged: some seconds of pictures and sound. Beyond, nothing more is sent to it until
+it has caught up and a keyframe comes."""
+
+Kind = Literal["rtsp", "rtmp", "srt", "hls", "recording"]
+
+
+def kind_of(to: str) -> Kind:
+    """What an output is, by its address."""
+    scheme = to.partition("://")[0].lower() if "://" in to else ""
+    match scheme:
+        case "rtsp" | "rtsps":
+            return "rtsp"
+        case "rtmp" | "rtmps":
+            return "rtmp"
+        case "srt":
+            return "srt"
+        case _:
+            return "hls" if to.endswith(".m3u8") else "recording"
+
+
+class Wording(Protocol):
+    """How secrets get into addresses, and out of texts."""
+
+    def resolve(self, text: str) -> str: ...
+    def redact(self, text: str) -> str: ...
+
+
+class OutputRun:
+    """One output of one stream; owner of its publisher."""
+
+    def __init__(
+        self, crew: Crew, stream: str, settings: OutputSettings, wording: Wording, want_keyframe: Callable[[], None]
+    ) -> None:
+        self._crew = crew
+        self._stream = stream
+        self._settings = settings
+        self._wording = wording
+        self._want_keyframe = want_keyframe
+        self.shown = wording.redact(settings.to)
+        self._log = logger.bind(stream=stream, output=self.shown)
+        self._child: Child | None = None
+        self._backoff = Backoff()
+        self._retry_at_s = 0.0
+        self._connected_s: float | None = None
+        self._encoding: EncodingOpened | None = None
+        self._sound: SoundOpened | None = None
+        self._sizes: list[int] = []
+        self._outstanding_bytes = 0
+        self._waits_for_keyframe = True
+        self._packets = self._dropped = self._reconnects = 0
+        self._last_error: str | None = None
+
+    @property
+    def state(self) -> OutputState:
+        if self._connected_s is not None:
+            return "connected"
+        return "connecting" if self._child is not None else "retrying"
+
+    def tick(self, now_s: float) -> None:
+        if self._child is None and now_s >= self._retry_at_s:
+            self._start()
+
+    def stop(self, grace_s: float) -> None:
+        """The publisher completes its files and takes its leave."""
+        self._crew.dismiss(self._child, grace_s)
+        self._child = None
+        self._retry_at_s = float("inf")
+
+    def announce(self, sound: SoundOpened) -> None:
+        """Which sound comes from now on."""
+        if sound != self._sound:
+            self._sound = sound
+            self._crew.send(self._child, sound)
+
+    def give(self, message: EncodingOpened | EncodedPacket | AudioPacket, payload: bytes) -> None:
+        """What the output is to get; kept, passed on or dropped."""
+        match message:
+            case EncodingOpened():
+                if self._sound is None:  # nothing but slates so far
+                    self.announce(SoundOpened(audio=b"", codec=""))
+                self._encoding = message
+                self._waits_for_keyframe = True
+                self._crew.pass_on(self._child, payload)
+            case EncodedPacket() | AudioPacket():
+                self._give_packet(message, payload)
+
+    def received(self, child: Child, message: Message, payload: bytes) -> None:
+        if child is not self._child:
+            return
+        match message:
+            case Published():
+                self._acknowledge(message)
+            case OutputNote():
+                self._log.warning("{}", message.text)
+                self._last_error = message.text
+            case _:
+                pass
+
+    def died(self, died: Died) -> None:
+        if died.child is not self._child:
+            return
+        now_s = time.monotonic()
+        worked_s = now_s - self._connected_s if self._connected_s is not None else 0.0
+        self._retry_at_s = now_s + self._backoff.wait_s(worked_s)
+        self._last_error = self._wording.redact(str(died.error))
+        self._log.warning("output lost, will be tried again: {}", self._last_error)
+        self._reconnects += 1
+        self._child, self._connected_s = None, None
+        self._dropped += len(self._sizes)
+        self._sizes, self._outstanding_bytes = [], 0
+
+    def status(self) -> OutputStatus:
+        return OutputStatus(
+            kind=kind_of(self._settings.to),
+            to=self.shown,
+            state=self.state,
+            packets=self._packets,
+            dropped=self._dropped,
+            reconnects=self._reconnects,
+            last_error=self._last_error,
+        )
+
+    def _start(self) -> None:
+        output = msgspec.structs.replace(self._settings, to=self._wording.resolve(self._settings.to))
+        opening: list[Message] = [PublisherSetup(name=self._stream, output=output)]
+        opening += [known for known in (self._encoding, self._sound) if known is not None]
+        try:
+            self._child = self._crew.start("publisher", opening, self)
+        except InternalError as error:
+            self._retry_at_s = time.monotonic() + self._backoff.wait_s(0.0)
+            self._last_error = str(error)
+            return
+        self._child.hang_limit_s = self._settings.timeout_s
+        self._waits_for_keyframe = True
+        self._want_keyframe()
+
+    def _give_packet(self, packet: EncodedPacket | AudioPacket, payload: bytes) -> None:
+        if self._child is None:
+            self._dropped += 1
+            return
+        is_keyframe = isinstance(packet, EncodedPacket) and packet.is_keyframe
+        is_full = len(self._sizes) >= MOST_OUTSTANDING_PACKETS or self._outstanding_bytes >= MOST_OUTSTANDING_BYTES
+        if is_full and not self._waits_for_keyframe:
+            self._waits_for_keyframe = True
+            self._log.warning("the receiver is too slow: packets are dropped until it has caught up")
+        if self._waits_for_keyframe and not (is_keyframe and len(self._sizes) < MOST_OUTSTANDING_PACKETS // 2):
+            self._dropped += 1
+            return
+        self._waits_for_keyframe = False
+        self._sizes.append(len(packet.data))
+        self._outstanding_bytes += len(packet.data)
+        self._crew.pass_on(self._child, payload)
+
+    def _acknowledge(self, published: Published) -> None:
+        done, self._sizes = self._sizes[: published.packets], self._sizes[published.packets :]
+        self._outstanding_bytes -= sum(done)
+        self._packets += published.packets - published.dropped
+        self._dropped += published.dropped
+        if published.is_connected and self._connected_s is None:
+            self._connected_s = time.monotonic()
+            self._log.info("output connected")

@@ -1,0 +1,143 @@
+"""One connection to a camera as the supervisor accounts for it: its rings, who holds which slot, how carefully to look."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from models.detectors import has_small_faces
+from streamer.budget import RingPlan
+from streamer.config import StreamDetectorSettings
+from streamer.live.messages import CameraOpened, SessionReady
+from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, RawFrame, SlotFree
+from streamer.rings import RingMemory, SlotMismatchError, SlotTable
+
+_REMEMBERED_LOOKS = 2
+"""Thorough looks that tell how carefully the frames after them are looked at."""
+
+
+class Session:
+    """From the camera's first picture until it is lost.
+
+    Methods that take what a process says raise SlotMismatchError where it cannot be.
+    """
+
+    def __init__(self, opened: CameraOpened, plan: RingPlan) -> None:
+        self.number = opened.session
+        self.opened = opened
+        self._plan = plan
+        self.raw, self.safe = RingMemory("raw"), RingMemory("safe")
+        self.raw.resize(opened.layout, plan.raw_slots)
+        self.safe.resize(opened.layout, plan.safe_slots)
+        self._raw_slots, self._safe_slots = SlotTable(plan.raw_slots), SlotTable(plan.safe_slots)
+        self._frames: dict[int, RawFrame] = {}  # those whose raw slots are in use
+        self._captured_s: dict[int, float] = {}  # of those that wait to be encoded, and of those in `_frames`
+        self._encoding: dict[int, int] = {}  # safe slots that the sink holds -> frame
+        self._looks: deque[bool] = deque(maxlen=_REMEMBERED_LOOKS)
+        self._is_fresh = False
+        self.next_number = 0
+
+    def ready(self, detector: StreamDetectorSettings, *, needs_keypoints: bool) -> SessionReady:
+        """The message for a process that is told now."""
+        return SessionReady(
+            session=self.number,
+            layout=self.opened.layout,
+            sample_aspect_ratio=self.opened.sample_aspect_ratio,
+            raw_slots=self._plan.raw_slots,
+            safe_slots=self._plan.safe_slots,
+            window_frames=self._plan.window_frames,
+            first_number=self.next_number,
+            detector=detector,
+            needs_keypoints=needs_keypoints,
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """Frames between source and sink."""
+        return len(self._frames) + len(self._encoding)
+
+    def raw_grants(self) -> Iterator[SlotFree]:
+        """Every slot of the raw ring, for the camera at its start."""
+        for slot, generation in self._raw_slots.initial():
+            yield SlotFree(stream=self.number, slot=slot, generation=generation)
+
+    def safe_grants(self) -> Iterator[SlotFree]:
+        """Every slot of the safe ring that the sink does not hold, for an anonymizer at its start."""
+        for slot, _ in self._safe_slots.initial():
+            if slot not in self._encoding:
+                yield SlotFree(stream=self.number, slot=slot, generation=self._safe_slots.release(slot))
+
+    def take(self, frame: RawFrame) -> RawFrame:
+        """A picture of the camera; the same with how carefully it has to be looked at."""
+        self._raw_slots.check(frame)
+        if frame.number != self.next_number:
+            raise SlotMismatchError(f"frame {frame.number} came instead of frame {self.next_number}")
+        self.next_number += 1
+        if self._is_fresh:
+            frame = msgspec.structs.replace(frame, effort="thorough", is_cut=True)
+            self._is_fresh = False
+        elif frame.effort == "quick" and (not self._looks or any(self._looks)):
+            frame = msgspec.structs.replace(frame, effort="careful")
+        self._frames[frame.number] = frame
+        self._captured_s[frame.number] = frame.captured_s
+        return frame
+
+    def knows(self, frame: RawFrame) -> bool:
+        """Whether its slot is still in use."""
+        return frame.number in self._frames
+
+    def answered(self, answer: DetectedFrame) -> None:
+        """What a thorough look shows is heeded in the frames after it."""
+        if answer.frame.effort == "thorough":
+            self._looks.append(self._has_small(answer.faces))
+
+    def _has_small(self, faces: FacesRecord | None) -> bool:
+        layout = self.opened.layout
+        return faces is None or has_small_faces(faces.unpack().boxes, (layout.width, layout.height))
+
+    def release_raw(self, number: int) -> SlotFree | None:
+        """A frame needs its slot no more; the grant for the camera. None for one that is not known, as after a loss."""
+        frame = self._frames.pop(number, None)
+        if frame is None:
+            return None
+        return SlotFree(stream=self.number, slot=frame.slot, generation=self._raw_slots.release(frame.slot))
+
+    def drop(self, number: int) -> SlotFree | None:
+        """The same for a frame that leads to no picture."""
+        self._captured_s.pop(number, None)
+        return self.release_raw(number)
+
+    def lose_all(self) -> list[SlotFree]:
+        """The anonymizer is gone with all that it knew: the grants for the camera, whose next frame begins anew."""
+        self._is_fresh = True
+        waiting = set(self._encoding.values())
+        grants = [self.release_raw(number) for number in list(self._frames)]
+        self._captured_s = {number: at_s for number, at_s in self._captured_s.items() if number in waiting}
+        return [grant for grant in grants if grant is not None]
+
+    def announce(self, frame: AnonymizedFrame) -> None:
+        """A safe picture is on its way to the sink."""
+        self._safe_slots.check(frame)
+        self._encoding[frame.slot] = frame.number
+
+    def written(self, number: int, slot: int) -> tuple[SlotFree, float | None]:
+        """The sink is done with a frame: the grant for the anonymizer, and when the picture arrived."""
+        if self._encoding.get(slot) != number:
+            raise SlotMismatchError(f"frame {number} is written from slot {slot}, which does not hold it")
+        del self._encoding[slot]
+        grant = SlotFree(stream=self.number, slot=slot, generation=self._safe_slots.release(slot))
+        return grant, self._captured_s.pop(number, None)
+
+    def lose_encoding(self) -> list[SlotFree]:
+        """The sink is gone with what it held: the grants for the anonymizer."""
+        lost, self._encoding = self._encoding, {}
+        for number in lost.values():
+            self._captured_s.pop(number, None)
+        return [SlotFree(stream=self.number, slot=slot, generation=self._safe_slots.release(slot)) for slot in lost]
+
+    def close(self) -> None:
+        """Give the memory back; processes that have mapped it keep it until they hear that the session is over."""
+        self.raw.close()
+        self.safe.close()

@@ -1,0 +1,92 @@
+"""What is counted of a stream: totals since the start, and rates and latencies of the last seconds."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from streamer.live.status import LATENCY_BOUNDS_S, Event
+from streamer.messages import FrameReport
+
+WINDOW_S = 5.0
+"""What rates and quantiles are of."""
+_MOST_EVENTS = 10
+
+
+class Rate:
+    """Events a second, over the last seconds."""
+
+    def __init__(self) -> None:
+        self._times_s: deque[float] = deque()
+
+    def count(self, now_s: float) -> None:
+        self._times_s.append(now_s)
+
+    def per_second(self, now_s: float) -> float:
+        while self._times_s and self._times_s[0] < now_s - WINDOW_S:
+            self._times_s.popleft()
+        return len(self._times_s) / WINDOW_S
+
+
+class Latencies:
+    """A histogram since the start, and quantiles of the last seconds."""
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(LATENCY_BOUNDS_S) + 1)
+        self.sum_s = 0.0
+        self._recent: deque[tuple[float, float]] = deque()
+
+    def add(self, now_s: float, latency_s: float) -> None:
+        self.buckets[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
+        self.sum_s += latency_s
+        self._recent.append((now_s, latency_s))
+
+    def quantiles_ms(self, now_s: float) -> tuple[float, float] | tuple[None, None]:
+        """Median and 99th percentile."""
+        while self._recent and self._recent[0][0] < now_s - WINDOW_S:
+            self._recent.popleft()
+        if not self._recent:
+            return None, None
+        ordered = sorted(latency_s for _, latency_s in self._recent)
+        return 1000 * ordered[len(ordered) // 2], 1000 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+
+
+@dataclass(kw_only=True)
+class StreamStatistics:
+    """One stream's."""
+
+    frames_in: int = 0
+    frames_out: int = 0
+    slates: int = 0
+    reconnects: int = 0
+    faces: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    covered_whole: Counter[str] = field(default_factory=Counter)
+    covers: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[str] = field(default_factory=Counter)
+    restarts: Counter[str] = field(default_factory=Counter)
+    rate_in: Rate = field(default_factory=Rate)
+    rate_out: Rate = field(default_factory=Rate)
+    latencies: Latencies = field(default_factory=Latencies)
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=_MOST_EVENTS))
+
+    def frame_in(self, now_s: float) -> None:
+        self.frames_in += 1
+        self.rate_in.count(now_s)
+
+    def frame_out(self, now_s: float, captured_s: float) -> None:
+        self.frames_out += 1
+        self.rate_out.count(now_s)
+        self.latencies.add(now_s, now_s - captured_s)
+
+    def report(self, report: FrameReport) -> None:
+        """What the anonymizer did with a frame."""
+        if report.is_late:
+            self.dropped["late"] += 1
+            return
+        self.faces = len(report.covers)
+        self.covers.update(cover.reason for cover in report.covers)
+        self.fallbacks.update(cover.fallback for cover in report.covers if cover.fallback is not None)
+        if report.covered_whole is not None:
+            self.covered_whole[report.covered_whole] += 1

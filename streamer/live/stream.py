@@ -1,0 +1,500 @@
+"""The supervisor's part in one stream: its processes, its sessions, its outputs, and what viewers see while there is no picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from loguru import logger
+
+from streamer.budget import plan_live_rings
+from streamer.errors import InternalError
+from streamer.filters import needs_keypoints
+from streamer.live.backoff import Backoff
+from streamer.live.config import StreamSettings
+from streamer.live.crew import Crew, Deaths
+from streamer.live.detectors import Detectors
+from streamer.live.dispatch import LiveDispatcher
+from streamer.live.messages import (
+    CLOCK,
+    CameraLost,
+    CameraOpened,
+    CameraSetup,
+    EncodedPacket,
+    EncodingOpened,
+    FrameDropped,
+    FramesSkipped,
+    KeyframeWanted,
+    LiveAnonymizerSetup,
+    LiveFrameWritten,
+    LiveSinkSetup,
+    Preview,
+    PreviewWanted,
+    Slate,
+    SlateWritten,
+    SoundOpened,
+)
+from streamer.live.output import OutputRun, Wording
+from streamer.live.session import Session
+from streamer.live.statistics import StreamStatistics
+from streamer.live.status import Event, StreamState, StreamStatus
+from streamer.messages import (
+    AnonymizedFrame,
+    AudioPacket,
+    DetectedFrame,
+    FrameReport,
+    Message,
+    RawFrame,
+    UndetectedFrame,
+)
+from streamer.pipeline import RestartLimit
+from streamer.rings import SlotMismatchError
+from streamer.supervisor import Child, Died
+
+RESTARTS = RestartLimit(restarts=10, within_s=60.0)
+"""Of a stream's own processes, cameras that go away not counted; with more it is given up."""
+GIVEN_UP_S = 300.0
+"""Until a stream that was given up is tried again."""
+SILENT_S = 2.0
+"""Without a picture for so long, a stream has no signal."""
+SLATE_EVERY_S = 0.5
+_SLATE_AFTER_S = 1.0
+"""At the start a camera gets a little longer than that, SILENT_S."""
+_THOROUGH_EVERY_S = 0.3
+_RESERVE_S = 0.2
+"""Of the greatest latency, what hiding and encoding get."""
+_LEAST_DETECTION_S = 0.4
+_BEGINNING = 0
+
+OwnRole = Literal["camera", "live-anonymizer", "live-sink"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What the streams have in common."""
+
+    crew: Crew
+    dispatcher: LiveDispatcher
+    detectors: Detectors
+    wording: Wording
+    backend: str
+    hang_limit_s: float | None
+    """Of processes that run networks, where the backend is one that takes long to open; None for that of the table."""
+    next_session: Callable[[], int]
+    on_preview: Callable[[Preview], None]
+
+
+class StreamRun:
+    """One stream, from `start` to `stop`; owner of its camera, anonymizer and sink."""
+
+    def __init__(self, settings: StreamSettings, shared: Shared) -> None:
+        assert settings.name is not None
+        self.name = settings.name
+        self.settings = settings
+        self._shared = shared
+        self._crew = shared.crew
+        self._log = logger.bind(stream=self.name)
+        self._shown = shared.wording.redact(settings.input)
+        self._origin_s = self._last_output_s = self._started_s = time.monotonic()
+        self._children: dict[OwnRole, Child | None] = {"camera": None, "live-anonymizer": None, "live-sink": None}
+        self._outputs = [
+            OutputRun(shared.crew, self.name, output, shared.wording, self._want_keyframe) for output in settings.targets
+        ]
+        self._session: Session | None = None
+        self._needs_keypoints = needs_keypoints(settings.filter)
+        self._connecting = 0
+        self._backoff = Backoff()
+        self._camera_at_s = 0.0
+        self._opened_s: float | None = None
+        self._deaths = Deaths(RESTARTS)
+        self._given_up_until_s: float | None = None
+        self._trouble = "starting"
+        self._last_slate_s = 0.0
+        self._has_failed_once = False
+        self._state: StreamState = "starting"
+        self._since = time.time()
+        self.statistics = StreamStatistics()
+
+    def tick(self, now_s: float) -> None:
+        """What is due: processes to start, slates to send."""
+        if self._given_up_until_s is not None:
+            if now_s < self._given_up_until_s:
+                return
+            self._given_up_until_s = None
+            self._deaths.forget()
+        self._keep("live-sink")
+        self._keep("live-anonymizer")
+        if self._children["camera"] is None and now_s >= self._camera_at_s:
+            self._connect()
+        for output in self._outputs:
+            output.tick(now_s)
+        self._show_slate(now_s)
+        self._set_state(now_s)
+
+    def stop(self, grace_s: float) -> None:
+        """Sound and pictures that are under way are dropped, outputs completed."""
+        self._end_session()
+        for role in self._children:
+            self._dismiss(role)
+        for output in self._outputs:
+            output.stop(grace_s)
+        self._state = "stopped"
+
+    @property
+    def is_ready(self) -> bool:
+        """It has sent a safe frame or its slate, or cannot be expected to."""
+        has_sent = bool(self.statistics.frames_out or self.statistics.slates)
+        return has_sent or self._given_up_until_s is not None or (self._has_failed_once and not self.settings.slate)
+
+    def is_silent(self, now_s: float, limit_s: float) -> bool:
+        """It should have sent something within this time and has not."""
+        if self._given_up_until_s is not None or (self._session is None and not self.settings.slate):
+            return False
+        return now_s - self._last_output_s > limit_s
+
+    @property
+    def is_given_up(self) -> bool:
+        return self._given_up_until_s is not None
+
+    def oldest_waiting_s(self, now_s: float) -> tuple[int, float, float] | None:
+        """(session, time before which a waiting picture has arrived too long ago, the same for one that a detector has)."""
+        if self._session is None:
+            return None
+        left_s = self.settings.max_latency_ms / 1000 - self.settings.look_ahead_s - _RESERVE_S
+        return self._session.number, now_s - max(left_s / 2, _RESERVE_S), now_s - max(left_s / 2, _LEAST_DETECTION_S)
+
+    def owns(self, session: int) -> bool:
+        return self._session is not None and self._session.number == session
+
+    # What its processes say.
+
+    def received(self, child: Child, message: Message, payload: bytes) -> None:
+        try:
+            self._act(message, payload)
+        except SlotMismatchError as error:
+            # Whatever it is, it does not keep to the protocol: its place is taken by another one.
+            self._log.error("the {} process broke the protocol: {}", child.row.role, error)
+            child.kill()
+
+    def _act(self, message: Message, payload: bytes) -> None:
+        session = self._session
+        match message:
+            case CameraOpened(session=number) if number == self._connecting:
+                self._begin_session(message)
+            case CameraLost(session=number) if number == self._connecting:
+                self._lose_camera(message.reason, is_crash=False)
+            case RawFrame(stream=number) if session is not None and number == session.number:
+                self._take(session, message)
+            case FramesSkipped(session=number) if session is not None and number == session.number:
+                self.statistics.frame_in(time.monotonic())
+                self.statistics.dropped[message.reason] += message.frames
+            case AudioPacket(stream=number) if session is not None and number == session.number:
+                for output in self._outputs:
+                    output.give(message, payload)
+            case AnonymizedFrame(stream=number) if session is not None and number == session.number:
+                session.announce(message)
+                self._crew.pass_on(self._children["live-sink"], payload)
+            case FrameReport(stream=number) if session is not None and number == session.number:
+                self.statistics.report(message)
+                release = session.drop if message.is_late else session.release_raw
+                self._crew_send("camera", release(message.number))
+            case EncodingOpened() | EncodedPacket():
+                for output in self._outputs:
+                    output.give(message, payload)
+            case LiveFrameWritten(session=number) if session is not None and number == session.number:
+                self._written(session, message)
+            case SlateWritten():
+                self._last_output_s = time.monotonic()
+                self.statistics.slates += 1
+            case Preview():
+                self._shared.on_preview(message)
+            case _:
+                pass  # of a session that is over
+
+    def detected(self, answer: DetectedFrame, payload: bytes) -> None:
+        """A detector has looked at a frame of this stream's session."""
+        session = self._session
+        if session is None or not session.knows(answer.frame):
+            return
+        session.answered(answer)
+        self._crew.pass_on(self._children["live-anonymizer"], payload)
+
+    def cover_whole(self, frame: RawFrame) -> None:
+        """What is in this frame cannot be known in time."""
+        if self._session is not None and self._session.knows(frame):
+            self._crew.send(self._children["live-anonymizer"], UndetectedFrame(frame=frame))
+
+    def drop(self, frame: RawFrame) -> None:
+        """This frame is not looked at, because the machine cannot keep up."""
+        session = self._session
+        if session is None or not session.knows(frame):
+            return
+        self.statistics.dropped["overload"] += 1
+        self._crew.send(self._children["live-anonymizer"], FrameDropped(session=session.number, number=frame.number))
+        self._crew_send("camera", session.drop(frame.number))
+
+    def want_preview(self, message: PreviewWanted) -> None:
+        self._crew.send(self._children["live-sink"], message)
+
+    def died(self, died: Died) -> None:
+        role = next((role for role, child in self._children.items() if child is died.child), None)
+        if role is None:
+            return
+        reason = self._shared.wording.redact(str(died.error))
+        self._children[role] = None
+        self.statistics.restarts[role.removeprefix("live-")] += 1
+        self._tell(reason)
+        if self._deaths.add() or (died.is_final and role != "camera"):
+            self._give_up(reason)
+        elif role == "camera":
+            self._lose_camera(reason, is_crash=True)
+        elif role == "live-anonymizer":
+            self._replace_anonymizer()
+        else:
+            self._replace_sink()
+
+    # Sessions.
+
+    def _connect(self) -> None:
+        settings = self.settings
+        self._connecting = self._shared.next_session()
+        try:
+            url = self._shared.wording.resolve(settings.input)
+            setup = CameraSetup(
+                session=self._connecting,
+                url=url,
+                transport=settings.transport,
+                loop=settings.loop,
+                read_timeout_s=settings.read_timeout_s,
+                audio=settings.audio,
+                max_fps=settings.max_fps,
+                origin_s=self._origin_s,
+                thorough_every_s=min(_THOROUGH_EVERY_S, settings.look_ahead_s),
+            )
+            child = self._crew.start("camera", [setup], self)
+        except InternalError as error:
+            self._tell(str(error))
+            self._camera_at_s = time.monotonic() + self._backoff.wait_s(0.0)
+            return
+        child.hang_limit_s = settings.read_timeout_s + 1.0
+        self._children["camera"] = child
+
+    def _begin_session(self, opened: CameraOpened) -> None:
+        settings, layout = self.settings, opened.layout
+        numerator, denominator = opened.average_rate
+        plan = plan_live_rings(
+            layout,
+            numerator / denominator if denominator else 0.0,
+            look_ahead_s=settings.look_ahead_s,
+            detectors=self._shared.detectors.processes,
+            ring_mebibytes=settings.ring_mebibytes,
+        )
+        if plan is None:
+            self._lose_camera(
+                f"ring_mebibytes ({settings.ring_mebibytes}) holds too few pictures of {layout.width}x{layout.height}",
+                is_crash=False,
+            )
+            return
+        if plan.look_ahead_s is not None:
+            self._tell(f"the look-ahead is {plan.look_ahead_s:.2f} s: ring_mebibytes ({settings.ring_mebibytes}) holds no more")
+        session = self._session = Session(opened, plan)
+        self._opened_s = time.monotonic()
+        self._log.info("{}x{} {} from {}", layout.width, layout.height, opened.codec, self._shown)
+        ready = session.ready(settings.detector, needs_keypoints=self._needs_keypoints)
+        for role in ("camera", "live-anonymizer", "live-sink"):
+            self._join(role, session)
+        self._shared.detectors.begin(ready, session.raw)
+        for grant in session.raw_grants():
+            self._crew.send(self._children["camera"], grant)
+        for grant in session.safe_grants():
+            self._crew.send(self._children["live-anonymizer"], grant)
+        sound = SoundOpened(audio=opened.audio, codec=opened.audio_codec)
+        for output in self._outputs:
+            output.announce(sound)
+
+    def _join(self, role: OwnRole, session: Session) -> None:
+        """Let a process take part in the session, with the rings that are for it."""
+        child = self._children[role]
+        if child is None:
+            return
+        for ring in (session.raw, session.safe):
+            if ring.name in child.row.rings:
+                self._crew.hand_over(child, ring)
+        self._crew.send(child, session.ready(self.settings.detector, needs_keypoints=self._needs_keypoints))
+
+    def _take(self, session: Session, frame: RawFrame) -> None:
+        self.statistics.frame_in(time.monotonic())
+        for dropped in self._shared.dispatcher.submit(session.take(frame)):
+            self.drop(dropped)
+
+    def _written(self, session: Session, message: LiveFrameWritten) -> None:
+        grant, captured_s = session.written(message.number, message.slot)
+        self._crew.send(self._children["live-anonymizer"], grant)
+        now_s = time.monotonic()
+        self._last_output_s = now_s
+        if captured_s is not None:
+            self.statistics.frame_out(now_s, captured_s)
+
+    def _lose_camera(self, reason: str, *, is_crash: bool) -> None:
+        now_s = time.monotonic()
+        worked_s = now_s - self._opened_s if self._opened_s is not None and self._session is not None else 0.0
+        self._end_session()
+        self._dismiss("camera", grace_s=0.0)
+        self._trouble = "no signal"
+        self._has_failed_once = True
+        self.statistics.reconnects += 1
+        wait_s = 0.0 if reason.startswith("the picture changed") else self._backoff.wait_s(worked_s)
+        self._camera_at_s = now_s + wait_s
+        if not is_crash:
+            self._tell(f"{self._shown}: {reason}")
+
+    def _end_session(self) -> None:
+        session, self._session = self._session, None
+        self._connecting = _BEGINNING
+        if session is None:
+            return
+        self._shared.dispatcher.forget(session.number)
+        self._shared.detectors.end(session.number)
+        session.close()
+
+    # Processes.
+
+    def _keep(self, role: Literal["live-anonymizer", "live-sink"]) -> None:
+        """Start it where it is missing."""
+        if self._children[role] is not None:
+            return
+        settings = self.settings
+        setup: Message
+        if role == "live-anonymizer":
+            setup = LiveAnonymizerSetup(
+                filter=settings.filter,
+                look_ahead_s=settings.look_ahead_s,
+                zones=settings.zones,
+                backend=self._shared.backend,
+                max_age_s=settings.max_latency_ms / 1000,
+            )
+        else:
+            setup = LiveSinkSetup(name=self.name, video=settings.video)
+        try:
+            child = self._children[role] = self._crew.start(role, [setup], self)
+        except InternalError as error:
+            self._tell(str(error))
+            return
+        if role == "live-anonymizer" and self._shared.hang_limit_s is not None:
+            child.hang_limit_s = self._shared.hang_limit_s
+
+    def _replace_anonymizer(self) -> None:
+        """What it knew of the frames under way is lost; none of them goes out."""
+        self._keep("live-anonymizer")
+        session = self._session
+        if session is None:
+            return
+        self._shared.dispatcher.forget(session.number)
+        for grant in session.lose_all():
+            self._crew.send(self._children["camera"], grant)
+        self._join("live-anonymizer", session)
+        for grant in session.safe_grants():
+            self._crew.send(self._children["live-anonymizer"], grant)
+
+    def _replace_sink(self) -> None:
+        self._keep("live-sink")
+        session = self._session
+        if session is None:
+            return
+        self._join("live-sink", session)
+        for grant in session.lose_encoding():
+            self._crew.send(self._children["live-anonymizer"], grant)
+
+    def _give_up(self, reason: str) -> None:
+        self._log.error("given up for {:.0f} s: {}", GIVEN_UP_S, reason)
+        self._tell(f"given up for {GIVEN_UP_S:.0f} s: {reason}")
+        self._given_up_until_s = time.monotonic() + GIVEN_UP_S
+        self._end_session()
+        for role in self._children:
+            self._dismiss(role, grace_s=0.0)
+        self._become("failed")
+
+    def _dismiss(self, role: OwnRole, grace_s: float | None = None) -> None:
+        if grace_s is None:
+            self._crew.dismiss(self._children[role])
+        else:
+            self._crew.dismiss(self._children[role], grace_s)
+        self._children[role] = None
+
+    def _crew_send(self, role: OwnRole, message: Message | None) -> None:
+        if message is not None:
+            self._crew.send(self._children[role], message)
+
+    def _want_keyframe(self) -> None:
+        self._crew.send(self._children["live-sink"], KeyframeWanted())
+
+    # What is seen from outside.
+
+    def _show_slate(self, now_s: float) -> None:
+        if not self.settings.slate or now_s - self._last_slate_s < SLATE_EVERY_S:
+            return
+        quiet_s = now_s - self._last_output_s
+        patience_s = SILENT_S if self.statistics.frames_out == 0 and not self._has_failed_once else _SLATE_AFTER_S
+        if quiet_s < (SLATE_EVERY_S if self._last_slate_s >= self._last_output_s - SLATE_EVERY_S else patience_s):
+            return
+        self._last_slate_s = now_s
+        # As late as pictures are, so that the next one is not earlier.
+        shown_s = now_s - self.settings.look_ahead_s - _RESERVE_S
+        text = "no signal" if self._session is None and self._has_failed_once else self._trouble
+        self._crew.send(self._children["live-sink"], Slate(text=text, pts=max(0, round((shown_s - self._origin_s) * CLOCK))))
+
+    def _set_state(self, now_s: float) -> None:
+        if self._session is not None and self.statistics.rate_out.per_second(now_s) > 0:
+            self._become("running")
+            self._trouble = "too slow" if self.statistics.frames_out else self._trouble
+        elif self._has_failed_once and self._session is None:
+            self._become("no_signal")
+
+    def _become(self, state: StreamState) -> None:
+        if state != self._state:
+            self._state, self._since = state, time.time()
+            self._log.info("{}", state.replace("_", " "))
+
+    def _tell(self, text: str) -> None:
+        """A line for the log and the status page."""
+        if not self.statistics.events or self.statistics.events[0].text != text:
+            self._log.warning("{}", text)
+        self.statistics.events.appendleft(Event(at=time.time(), text=text))
+
+    def status(self) -> StreamStatus:
+        now_s = time.monotonic()
+        figures, session = self.statistics, self._session
+        median_ms, p99_ms = figures.latencies.quantiles_ms(now_s)
+        return StreamStatus(
+            name=self.name,
+            state=self._state,
+            since=self._since,
+            input=self._shown,
+            width=session.opened.layout.width if session else None,
+            height=session.opened.layout.height if session else None,
+            codec=session.opened.codec if session else None,
+            filter=self.settings.filter.name,
+            look_ahead_s=self.settings.look_ahead_s,
+            fps_in=figures.rate_in.per_second(now_s),
+            fps_out=figures.rate_out.per_second(now_s),
+            latency_ms=median_ms,
+            latency_p99_ms=p99_ms,
+            latency_buckets=tuple(figures.latencies.buckets),
+            latency_sum_s=figures.latencies.sum_s,
+            faces=figures.faces if session else 0,
+            frames_in=figures.frames_in,
+            frames_out=figures.frames_out,
+            slates=figures.slates,
+            dropped=dict(figures.dropped),
+            covered_whole=dict(figures.covered_whole),
+            covers=dict(figures.covers),
+            fallbacks=dict(figures.fallbacks),
+            queue_frames=self._shared.dispatcher.waiting(session.number) if session else 0,
+            in_flight_frames=session.in_flight if session else 0,
+            reconnects=figures.reconnects,
+            restarts=dict(figures.restarts),
+            outputs=tuple(output.status() for output in self._outputs),
+            errors=tuple(figures.events),
+        )
