@@ -14,12 +14,10 @@ from typing import Any
 
 from loguru import logger
 
-from models.backends import BackendError, choose_backend
-from models.detectors import DETECTORS
-from models.weights import WeightsError, read_manifest, read_weights
 from streamer.batch import BatchPlan, Failure, PlannedImage, PlannedVideo
+from streamer.checking import check_backend, check_detector, check_weights
 from streamer.config import AnonymizeSettings
-from streamer.errors import ExitCode, InternalError, Interrupted, OutputError, UsageError, VeilError
+from streamer.errors import ExitCode, Interrupted, OutputError, VeilError
 from streamer.filters import check_filter
 from streamer.forkserver import ForkServer
 from streamer.image_job import ImageJob, run_image_jobs
@@ -57,17 +55,9 @@ def check_settings(settings: AnonymizeSettings) -> None:
     Raises UsageError, and InternalError where weights are missing or damaged.
     """
     check_filter(settings.filter)
-    try:
-        choose_backend(settings.backend)
-    except BackendError as error:
-        raise UsageError(f"backend: {error}") from None
-    if settings.detector.name not in DETECTORS:
-        raise UsageError(f"detector.name: there is no detector {settings.detector.name!r}, choose one of {', '.join(DETECTORS)}")
-    try:
-        for name in read_manifest():
-            read_weights(name)
-    except WeightsError as error:
-        raise InternalError(str(error)) from None
+    check_backend(settings.backend)
+    check_detector(settings.detector)
+    check_weights()
 
 
 def anonymize(

@@ -13,8 +13,10 @@ from typing import NamedTuple, NoReturn
 from rich.console import Console
 
 from models.closed_pipe import quiet_when_nobody_reads
+from streamer.environment import take_secrets
 from streamer.errors import ExitCode, VeilError
 from streamer.forkserver import ForkServer
+from streamer.redaction import redact
 from streamer.telemetry import configure_logging
 
 
@@ -121,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    take_secrets()
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in words if not word.startswith("-")), "")
     forks = any(row.forks and row.name == command for row in SUBCOMMANDS) and not {"-h", "--help"} & set(words)
@@ -135,7 +138,7 @@ def _run_command(parsed: argparse.Namespace) -> int:
     try:
         code = parsed.run(parsed)
     except VeilError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"veil {parsed.command}: {error}")
+        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(redact(f"veil {parsed.command}: {error}"))
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-import yaml
-from msgspec import inspect
 
 from streamer.errors import UsageError
+from streamer.explaining import explain
+from streamer.yaml_files import read_yaml
 
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every group of settings shares: frozen, and an unknown key is an error that names its path."""
+
+
+Group = TypeVar("Group", bound=Settings)
 
 
 class StreamDetectorSettings(Settings, frozen=True, kw_only=True):
@@ -114,19 +115,15 @@ Values = Mapping[str, Any]
 
 def read_settings_file(path: Path) -> Values:
     """The values of a YAML file, checked as far as the file alone can be; raises UsageError with one line."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}: is not valid YAML{where} ({getattr(error, 'problem', error)})") from None
+    values = read_yaml(path)
     values = {} if values is None else values
-    make_settings(values, name_key=lambda key: f"{path}: {key}" if key else str(path))
+    make_settings(values, name_key=name_in_file(path))
     return dict(values)
+
+
+def name_in_file(path: Path) -> Callable[[str], str]:
+    """How a key of this file is named in errors; the empty key is the whole file."""
+    return lambda key: f"{path}: {key}" if key else str(path)
 
 
 def merge_values(below: Values, above: Values) -> Values:
@@ -145,58 +142,12 @@ def make_settings(values: Values, *, name_key: Callable[[str], str], is_text: bo
     is_text: values may be texts that spell a number, as flags do.
     Raises UsageError with one line: the key, what it must be, and what it is.
     """
+    return convert_settings(values, AnonymizeSettings, name_key=name_key, is_text=is_text)
+
+
+def convert_settings(values: Any, kind: type[Group], *, name_key: Callable[[str], str], is_text: bool = False) -> Group:
+    """As `make_settings`, for any tree of settings."""
     try:
-        return msgspec.convert(values, AnonymizeSettings, strict=not is_text)
+        return msgspec.convert(values, kind, strict=not is_text)
     except msgspec.ValidationError as error:
-        raise UsageError(_explain(str(error), values, name_key)) from None
-
-
-def _explain(message: str, values: Values, name_key: Callable[[str], str]) -> str:
-    """The library's message, which says where but not what was found, as a line for the user."""
-    place = re.search(r"at `\$\.?([^`]*)`$", message)
-    keys = [key for key in re.split(r"\.|\[\d+\]", place[1]) if key] if place else []
-    form: inspect.Type = inspect.type_info(AnonymizeSettings)
-    value: Any = values
-    for key in keys:
-        assert isinstance(form, inspect.StructType)
-        form = next(field.type for field in form.fields if field.encode_name == key)
-        value = value[key]
-    name = ".".join(keys)
-    if isinstance(form, inspect.StructType) and isinstance(value, Mapping):
-        known = [field.encode_name for field in form.fields]
-        unknown = next(str(key) for key in value if key not in known)
-        near = difflib.get_close_matches(unknown, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-        return f"{name_key('.'.join([*keys, unknown]))} is not a setting; {hint}"
-    return f"{name_key(name)} must be {_expected(form)}, is {_shown(value)}".lstrip()
-
-
-def _shown(value: Any) -> str:
-    """A value as YAML would spell it."""
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _expected(form: inspect.Type) -> str:
-    """What a value of this type may be, in words."""
-    match form:
-        case inspect.UnionType(types=types):
-            return " or ".join(_expected(one) for one in types)
-        case inspect.LiteralType(values=values):
-            return str(values[0]) if len(values) == 1 else f"one of {', '.join(map(str, values))}"
-        case inspect.IntType() | inspect.FloatType():
-            kind = "a whole number" if isinstance(form, inspect.IntType) else "a number"
-            bounds = [("above", form.gt), ("at least", form.ge), ("below", form.lt), ("at most", form.le)]
-            said = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
-            return f"{kind} {' and '.join(said)}".rstrip()
-        case inspect.StrType(pattern=pattern):
-            return f"text that matches {pattern}" if pattern else "text"
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.NoneType():
-            return "null"
-        case inspect.VarTupleType(item_type=item):
-            return f"a list, each {_expected(item)}"
-        case _:
-            return "a group of settings, each on its own line"
+        raise UsageError(explain(str(error), values, kind, name_key)) from None

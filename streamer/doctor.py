@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import av
 import msgspec
 import numpy as np
 
@@ -19,13 +18,14 @@ from models.backends import BACKENDS, choose_backend, open_network, usable_backe
 from models.detectors import DETECTORS, open_detector
 from models.weights import PRETRAINED, WeightsError, read_manifest, read_weights
 from streamer.encoders import available_encoders
+from streamer.protocols import knows_protocol
 from streamer.report import versions
 
 Verdict = Literal["ok", "missing", "broken"]
 """missing: Veil works without it. broken: it does not."""
 
 _NEEDED_ENCODERS = ("h264",)
-_PROTOCOLS = ("file", "rtsp", "rtp", "tcp", "udp", "tls", "srt", "rist")
+_PROTOCOLS = ("file", "rtsp", "rtmp", "http", "rtp", "tcp", "udp", "tls", "srt", "rist")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +81,7 @@ def _encoders() -> list[Finding]:
 
 
 def _protocols() -> list[Finding]:
-    found = {name for name in _PROTOCOLS if _knows_protocol(name)}
+    found = {name for name in _PROTOCOLS if knows_protocol(name)}
     return [
         Finding(
             topic="protocols",
@@ -93,17 +93,21 @@ def _protocols() -> list[Finding]:
     ]
 
 
-def _knows_protocol(name: str) -> bool:
-    """FFmpeg answers with another error where it knows the protocol; nothing listens on the address."""
-    if name == "file":
-        return True
-    try:
-        av.open(f"{name}://127.0.0.1:9/none", timeout=(0.2, 0.2)).close()
-    except av.error.ProtocolNotFoundError:
-        return False
-    except (av.FFmpegError, OSError, ValueError):
-        return True
-    return True
+def _webcams() -> list[Finding]:
+    """V4L2 devices that this user may read; most webcams have a second one, which sends no pictures."""
+    found = sorted(Path("/dev").glob("video*"))
+    if not found:
+        return [Finding(topic="cameras", name="webcams", verdict="missing", fact="no /dev/video*")]
+    return [_webcam(device) for device in found]
+
+
+def _webcam(device: Path) -> Finding:
+    label = Path("/sys/class/video4linux", device.name, "name")
+    name = label.read_text(errors="replace").strip() if label.exists() else "unnamed"
+    if not os.access(device, os.R_OK | os.W_OK):
+        fact = f"{name}; this user may not use it (join the group video)"
+        return Finding(topic="cameras", name=device.name, verdict="missing", fact=fact)
+    return _ok("cameras", device.name, name)
 
 
 def examine_weights(folder: Path = PRETRAINED) -> list[Finding]:
@@ -184,6 +188,7 @@ CHECKS: tuple[Callable[[], Sequence[Finding]], ...] = (
     _versions,
     _encoders,
     _protocols,
+    _webcams,
     examine_weights,
     _detectors,
     examine_backends,

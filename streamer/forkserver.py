@@ -16,10 +16,12 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 
 import msgspec
 
+from streamer.environment import PREFIX
 from streamer.errors import InternalError
 
 LONGEST_REQUEST = 1 << 16
@@ -68,7 +70,7 @@ class ForkServer:
                 [*command, "--parent", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, **_THREAD_BOUNDS},
+                env={**_without_secrets(os.environ), **_THREAD_BOUNDS},
                 pass_fds=(theirs.fileno(),),
             )
 
@@ -109,6 +111,10 @@ class ForkServer:
         self._socket.close()
         self._popen.kill()  # it may still be importing
         self._popen.wait()
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith(PREFIX)}
 
 
 def _becomes_reaper(*, is_reaper: bool) -> bool:

@@ -21,6 +21,7 @@ from streamer.forkserver import ChildStart
 from streamer.heartbeat import Heartbeat
 from streamer.messages import Failed, Hello, Ready, Stop
 from streamer.pipeline import EVERY_CHILD_READS, row_of
+from streamer.redaction import redact
 from streamer.rings import RingHandle, RingInbox
 from streamer.telemetry import configure_logging
 from streamer.workers import SteppingWorker, Worker
@@ -108,7 +109,7 @@ def _serve_stepping(worker: SteppingWorker, line: Line, heartbeat: Heartbeat) ->
 
 def _say_last_words(line: Line, error: str, exit_code: ExitCode, *, is_final: bool) -> int:
     """Tell the supervisor why, and leave when it has heard: it answers with Stop or a signal."""
-    line.send(Failed(error=" ".join(error.split()), exit_code=exit_code, is_final=is_final))
+    line.send(Failed(error=" ".join(redact(error).split()), exit_code=exit_code, is_final=is_final))
     while (message := line.receive(_LAST_WORDS_S)) is not None and not isinstance(message, Stop):
         pass
     return exit_code

@@ -82,6 +82,7 @@ class StreamSettings(Settings, frozen=True, kw_only=True):
     look_ahead_s: Annotated[float, msgspec.Meta(ge=0.0, le=5.0)] = 0.3
     """Seconds that a face is covered before its first and after its last detection; the picture is so much later."""
     zones: tuple[ZoneSettings, ...] = ()
+    """Parts of the picture that are treated in their own way, each a group that begins with a dash."""
     video: LiveVideoSettings = LiveVideoSettings()
     max_latency_ms: Annotated[int, msgspec.Meta(ge=200, le=60000)] = 1500
     """Oldest that a picture may be when it goes out, from its arrival here; older ones are dropped. More than the look-ahead."""
@@ -105,6 +106,7 @@ class HttpSettings(Settings, frozen=True, kw_only=True):
     address: str = "127.0.0.1:8700"
     """Host and port; beyond this machine (not 127.0.0.1, ::1 or localhost) a token is required."""
     enabled: bool = True
+    """false: no page, no metrics, and nothing listens."""
     token: str | None = None
     """What a reader must present, as `Authorization: Bearer ...` or in the page's login; use ${secret:NAME}."""
     preview: bool = True
@@ -114,7 +116,8 @@ class HttpSettings(Settings, frozen=True, kw_only=True):
 class ServeSettings(Settings, frozen=True, kw_only=True):
     """Everything that `veil serve` can be told."""
 
-    streams: tuple[StreamSettings, ...]
+    streams: Annotated[tuple[StreamSettings, ...], msgspec.Meta(min_length=1)]
+    """The cameras, each a group that begins with a dash; input and outputs are all that it needs."""
     detector_processes: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
     """Processes that find faces, shared by all streams; null is one for each core."""
     backend: Literal["auto", "cpu", "openvino", "torch", "tensorrt"] = "auto"

@@ -32,6 +32,7 @@ def test_every_topic_is_examined() -> None:
         "versions",
         "encoders",
         "protocols",
+        "cameras",
         "weights",
         "detectors",
         "backends",

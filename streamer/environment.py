@@ -1,0 +1,35 @@
+"""The credentials in the environment: read once, and gone from there before anybody else could see them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping
+
+from streamer.redaction import register
+
+PREFIX = "VEIL_SECRET_"
+
+_taken: dict[str, str] = {}
+
+
+def take_secrets() -> Mapping[str, str]:
+    """The VEIL_SECRET_ variables by their whole names. To be called before any process is started.
+
+    The first call removes them from the environment, which children inherit, and from /proc/PID/environ, where everybody of the
+    same user reads what this process was started with.
+    """
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        _taken[name] = os.environ[name]
+        register(_taken[name])
+        _overwrite(name)
+        del os.environ[name]
+    return _taken
+
+
+def _overwrite(name: str) -> None:
+    library = ctypes.CDLL(None)
+    library.getenv.restype = ctypes.c_void_p
+    address = library.getenv(os.fsencode(name))
+    if address:
+        ctypes.memset(address, ord("*"), len(os.environb[os.fsencode(name)]))
