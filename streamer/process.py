@@ -137,8 +137,13 @@ def keep_freed_memory() -> None:
 
 
 def _leave_no_core() -> None:
-    """A crash must not write faces to the disk: Linux takes 0 bytes as no file, but only 1 as nothing for a collector either."""
-    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    """A crash must not write faces to the disk: Linux takes 0 bytes as no file, but only 1 as nothing for a collector either.
+
+    Where nothing is allowed already (`ulimit -c 0`), it cannot be raised to 1, and stays.
+    """
+    _, allowed = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if allowed == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def show_name(role: str) -> None:

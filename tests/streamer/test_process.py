@@ -138,11 +138,23 @@ def test_a_child_leaves_signals_to_its_parent(which: signal.Signals, conversatio
     assert conversation.hear() == Ready()
 
 
+def core_limits(pid: int) -> list[str]:
+    limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return next(line for line in limits if line.startswith("Max core file size")).split()[4:6]
+
+
 def test_a_crash_writes_no_core(conversation: Conversation) -> None:
     child = conversation.start("IdleWorker")
     conversation.hear()
-    limits = Path(f"/proc/{child.pid}/limits").read_text().splitlines()
-    assert next(line for line in limits if line.startswith("Max core file size")).split()[4:6] == ["1", "1"]
+    assert core_limits(child.pid) == ["1", "1"]
+
+
+def test_a_child_starts_where_no_core_is_allowed_anyway(conversation: Conversation) -> None:
+    server = next(child for child in psutil.Process().children() if "streamer.forking" in child.cmdline())
+    server.rlimit(psutil.RLIMIT_CORE, (0, 0))
+    child = conversation.start("IdleWorker")
+    assert conversation.hear() == Hello()
+    assert core_limits(child.pid) == ["0", "0"]
 
 
 def test_a_child_whose_parent_is_gone_does_not_start(conversation: Conversation) -> None:
