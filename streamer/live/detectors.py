@@ -21,7 +21,7 @@ class Detectors:
     """Owner of the detectors.
 
     on_answer: hears every answer that is still wanted, with the message as it came. on_undetectable: hears of frames that detectors
-    die with.
+    die with. hang_limit_s: of each, None for that of the table.
     """
 
     def __init__(
@@ -31,12 +31,14 @@ class Detectors:
         *,
         processes: int,
         backend: str,
+        hang_limit_s: float | None,
         on_answer: Callable[[DetectedFrame, bytes], None],
         on_undetectable: Callable[[RawFrame], None],
     ) -> None:
         self._crew = crew
         self._dispatcher = dispatcher
         self._setup = LiveDetectorSetup(backend=backend)
+        self._hang_limit_s = hang_limit_s
         self._on_answer = on_answer
         self._on_undetectable = on_undetectable
         self._sessions: dict[int, tuple[SessionReady, RingMemory]] = {}
@@ -112,5 +114,7 @@ class Detectors:
             return
         self._children[child.name] = child
         self._started_s[child.name] = now_s
+        if self._hang_limit_s is not None:
+            child.hang_limit_s = self._hang_limit_s
         for _, raw in self._sessions.values():
             self._crew.hand_over(child, raw)

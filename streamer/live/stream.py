@@ -102,6 +102,8 @@ class StreamRun:
         self._outputs = [
             OutputRun(shared.crew, self.name, output, shared.wording, self._want_keyframe) for output in settings.targets
         ]
+        self.addresses = tuple(shared.wording.resolve(text) for text in (settings.input, *(one.to for one in settings.targets)))
+        """Of the input and the outputs, with their secrets."""
         self._session: Session | None = None
         self._needs_keypoints = needs_keypoints(settings.filter)
         self._connecting = 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import cv2
@@ -13,72 +11,20 @@ import numpy as np
 from models.faces import Faces
 from streamer.filters import PLAIN_LEVEL
 from streamer.live.config import ZoneSettings
+from streamer.live.schedules import is_scheduled, parse_span
 from streamer.masks import Alpha, chroma_alpha
 from streamer.pictures import PIXEL_FORMATS, PictureLayout, Plane, color_samples, diffuse_white
-
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_FORM = re.compile(r"(?:(?P<days>[a-z,\- ]+?)\s+)?(?P<from>\d{1,2}:\d{2})\s*-\s*(?P<to>\d{1,2}:\d{2})")
-_DAY_MINUTES = 24 * 60
-
-
-@dataclass(frozen=True)
-class Period:
-    """A part of certain days; one that ends before it begins goes on until that time of the next day."""
-
-    days: frozenset[int]
-    """Monday is 0."""
-    begin: int
-    end: int
-    """Minutes since midnight; the end is not in it."""
-
-    def holds(self, moment: datetime) -> bool:
-        minute = moment.hour * 60 + moment.minute
-        day = moment.weekday()
-        if self.begin < self.end:
-            return day in self.days and self.begin <= minute < self.end
-        return (day in self.days and minute >= self.begin) or ((day - 1) % 7 in self.days and minute < self.end)
-
-
-def parse_period(text: str) -> Period:
-    """A period such as 'mon-fri 08:00-18:00', 'sat,sun 22:00-06:00' or '20:00-24:00'; all days where none are named.
-
-    Raises ValueError with what it must look like.
-    """
-    found = _FORM.fullmatch(text.strip().lower())
-    if found is None:
-        raise ValueError("must look like 'mon-fri 08:00-18:00' or '22:00-06:00'")
-    return Period(days=_days(found["days"]), begin=_minutes(found["from"]), end=_minutes(found["to"]))
-
-
-def _days(text: str | None) -> frozenset[int]:
-    if text is None:
-        return frozenset(range(7))
-    days: set[int] = set()
-    for part in text.replace(" ", "").split(","):
-        first, _, last = part.partition("-")
-        if first not in DAYS or (last or first) not in DAYS:
-            raise ValueError(f"names days as {', '.join(DAYS)}")
-        begin, end = DAYS.index(first), DAYS.index(last or first)
-        days.update((begin + step) % 7 for step in range((end - begin) % 7 + 1))
-    return frozenset(days)
-
-
-def _minutes(text: str) -> int:
-    hours, minutes = (int(part) for part in text.split(":"))
-    if minutes > 59 or hours * 60 + minutes > _DAY_MINUTES:
-        raise ValueError("has times from 00:00 to 24:00")
-    return hours * 60 + minutes
 
 
 class Zones:
     """The zones of one stream, for pictures of one layout."""
 
     def __init__(self, settings: Sequence[ZoneSettings], layout: PictureLayout) -> None:
-        """Raises ValueError for a schedule that cannot be read."""
+        """Raises ScheduleError."""
         self._layout = layout
         form = PIXEL_FORMATS[layout.pixel_format]
         self._steps = (1 << form.chroma_x_shift, 1 << form.chroma_y_shift)
-        self._schedules = [tuple(parse_period(text) for text in zone.schedule) for zone in settings]
+        self._schedules = [[parse_span(text) for text in zone.schedule] for zone in settings]
         self._settings = settings
         self._masks = [self._mask(zone) for zone in settings]
         level = PLAIN_LEVEL * diffuse_white(layout.color)
@@ -118,7 +64,7 @@ class Zones:
         return [
             mask
             for zone, schedule, mask in zip(self._settings, self._schedules, self._masks, strict=True)
-            if zone.do == do and (not schedule or any(period.holds(moment) for period in schedule))
+            if zone.do == do and is_scheduled(schedule, moment)
         ]
 
     def _mask(self, zone: ZoneSettings) -> Alpha:
