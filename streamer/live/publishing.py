@@ -6,13 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from streamer.live.addresses import OutputKind, output_kind
 from streamer.live.config import OutputSettings
 from streamer.live.messages import CLOCK, EncodedPacket
 from streamer.live.muxing import LiveMuxer, Tracks, failing_as_output_error
-from streamer.live.outputs import OutputName, kind_of, place_of
 from streamer.live.playlists import end_playlist, remove_leftovers, reopen_playlist
 from streamer.live.recordings import RecordingFolder
 from streamer.messages import AudioPacket
+from streamer.redaction import redact
+
+_MPEG_SOUNDS = frozenset({"aac", "mp2", "mp3", "ac3", "eac3"})
+SOUNDS: dict[OutputKind, frozenset[str]] = {
+    "rtsp": frozenset({"aac", "mp2", "mp3", "ac3", "opus", "pcm_alaw", "pcm_mulaw", "adpcm_g722"}),
+    "rtmp": frozenset({"aac", "mp3"}),
+    "srt": _MPEG_SOUNDS,
+    "hls": _MPEG_SOUNDS,
+    "recording": frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac"}),
+}
+"""FFmpeg's names of the codecs of sound that an output takes and that its readers know. Not found out by trying: some formats take
+what nobody can play, and FLV ends the process."""
 
 _SEGMENT_S = 2.0
 _PLAYLIST_SEGMENTS = 6
@@ -52,8 +64,8 @@ class ServerOutput:
         self._open: LiveMuxer | None = None
 
     def open(self, tracks: Tracks, start: int) -> None:
-        place = place_of(self._settings)
-        self._open = LiveMuxer(self._settings.to, self._muxer, tracks, self._options, start=start, place=place)
+        target = self._settings.to
+        self._open = LiveMuxer(target, self._muxer, tracks, self._options, start=start, place=redact(target))
 
     def write_picture(self, packet: EncodedPacket) -> bool:
         assert self._open is not None
@@ -177,13 +189,17 @@ class RecordingOutput:
         self._folder.tidy()
 
 
+def _limit_us(settings: OutputSettings) -> str:
+    """Where FFmpeg heeds a limit it can still say what is wrong; a process that hangs for longer is killed."""
+    return str(round(0.8 * settings.timeout_s * 1e6))
+
+
 def _rtsp(settings: OutputSettings, stream: str) -> Output:
-    timeout = str(round(settings.timeout_s * 1e6))
-    return ServerOutput(settings, "rtsp", {"rtsp_transport": settings.transport, "timeout": timeout})
+    return ServerOutput(settings, "rtsp", {"rtsp_transport": settings.transport, "timeout": _limit_us(settings)})
 
 
 def _rtmp(settings: OutputSettings, stream: str) -> Output:
-    options = {"flvflags": "no_duration_filesize", "rtmp_live": "live", "rw_timeout": str(round(settings.timeout_s * 1e6))}
+    options = {"flvflags": "no_duration_filesize", "rtmp_live": "live", "rw_timeout": _limit_us(settings)}
     return ServerOutput(settings, "flv", options)
 
 
@@ -195,7 +211,7 @@ def _hls(settings: OutputSettings, stream: str) -> Output:
     return PlaylistOutput(settings)
 
 
-OUTPUTS: dict[OutputName, Callable[[OutputSettings, str], Output]] = {
+OUTPUTS: dict[OutputKind, Callable[[OutputSettings, str], Output]] = {
     "rtsp": _rtsp,
     "rtmp": _rtmp,
     "srt": _srt,
@@ -205,5 +221,5 @@ OUTPUTS: dict[OutputName, Callable[[OutputSettings, str], Output]] = {
 
 
 def make_output(settings: OutputSettings, stream: str) -> Output:
-    """The output that these settings ask for, not open yet. stream: its name. Raises OutputError, ValueError as `kind_of`."""
-    return OUTPUTS[kind_of(settings.to).name](settings, stream)
+    """The output that these settings ask for, not open yet. stream: its name. Raises OutputError."""
+    return OUTPUTS[output_kind(settings.to)](settings, stream)

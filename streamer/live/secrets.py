@@ -14,9 +14,7 @@ from streamer.errors import UsageError
 from streamer.redaction import SHORTEST_SECRET, register
 
 _REFERENCE = re.compile(r"\$\{secret:([A-Za-z0-9][A-Za-z0-9_.-]*)\}")
-_LINE = re.compile(
-    r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)\s*:\s+(?:(?P<mark>[\"'])(?P<quoted>.*)(?P=mark)|(?P<plain>.*?))\s*"
-)
+_LINE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)\s*:\s+(?:(?P<mark>[\"'])(?P<quoted>.*)(?P=mark)|(?P<plain>.*?))\s*")
 _MALFORMED = re.compile(r"\$\{secret\b[^}]*\}?")
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 import av
 from loguru import logger
 
+from streamer.live.addresses import output_kind
 from streamer.live.messages import (
     CLOCK,
     EncodedPacket,
@@ -20,9 +21,9 @@ from streamer.live.messages import (
     SoundOpened,
 )
 from streamer.live.muxing import TrackKind, Tracks, track_kind
-from streamer.live.outputs import kind_of
-from streamer.live.publishing import Output, make_output
+from streamer.live.publishing import SOUNDS, Output, make_output
 from streamer.messages import AudioPacket, Message
+from streamer.redaction import register_url
 from streamer.workers import RingHandles
 
 _MOST_HELD_S = 15.0
@@ -64,6 +65,7 @@ class PublisherWorker:
         match message:
             case PublisherSetup():
                 self._setup = message
+                register_url(message.output.to)
                 self._output = make_output(message.output, message.name)
             case EncodingOpened():
                 self._tracks = replace(self._tracks, pictures=message.video)
@@ -99,13 +101,13 @@ class PublisherWorker:
 
     def _obstacle_of(self, opened: SoundOpened) -> str:
         """Why the output cannot hold this sound; empty where it can."""
-        kind = kind_of(self._setup.output.to)
+        kind = output_kind(self._setup.output.to)
         try:
             sound = track_kind(opened.audio)
         except av.FFmpegError:
             return f"the sound ({opened.codec}) is left out: its parameters cannot be read"
-        if sound is None or sound.codec not in kind.sounds:
-            return f"the sound ({opened.codec}) is left out: {kind.name} cannot hold it"
+        if sound is None or sound.codec not in SOUNDS[kind]:
+            return f"the sound ({opened.codec}) is left out: {kind} cannot hold it"
         return ""
 
     def _publish(self, packet: EncodedPacket) -> int:
@@ -133,7 +135,7 @@ class PublisherWorker:
         self._output.open(self._tracks, start)
         self._open = kinds
         self._takes_held = kinds.sound is not None
-        logger.info("the output is open", kind=kind_of(self._setup.output.to).name, sound=kinds.sound is not None)
+        logger.info("the output is open", kind=output_kind(self._setup.output.to), sound=kinds.sound is not None)
 
     def _hold(self, packet: AudioPacket) -> int:
         """Keep sound until the pictures have come as far. Returns how many packets were dropped by it."""
