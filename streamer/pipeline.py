@@ -199,6 +199,7 @@ LIVE_PIPELINE: tuple[ProcessRow, ...] = (
         writes=(PreviewWanted,),
         is_live=True,
         hang_limit_s=10.0,
+        steps=True,
     ),
 )
 """Cameras: the detectors and the web server are shared by all streams; every other process belongs to one stream, so that whatever

@@ -92,6 +92,8 @@ class StreamStatus(Status, frozen=True, kw_only=True):
     outputs: tuple[OutputStatus, ...]
     errors: tuple[Event, ...]
     """The last ones, newest first."""
+    is_silent: bool = False
+    """Not given up, and yet it has sent neither a frame nor a slate in the last seconds."""
 
 
 class ServeStatus(Status, frozen=True, kw_only=True):
@@ -109,6 +111,7 @@ class ServeStatus(Status, frozen=True, kw_only=True):
     config: str
     """The path of the file."""
     reloads: int
+    """Since the start, those that were refused too; counted when one is over."""
     reload_error: str | None
     """Why the newest reload was refused; None where it was not."""
     backend: str
