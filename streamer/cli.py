@@ -15,7 +15,7 @@ from rich.console import Console
 from models.closed_pipe import quiet_when_nobody_reads
 from streamer.environment import take_secrets
 from streamer.errors import ExitCode, VeilError
-from streamer.forkserver import ForkServer
+from streamer.forkserver import ForkServer, Pipelines
 from streamer.redaction import redact
 from streamer.telemetry import configure_logging
 
@@ -23,13 +23,14 @@ from streamer.telemetry import configure_logging
 class Subcommand(NamedTuple):
     """A row of the table: `module` offers `add_arguments(parser)` and `run(arguments) -> exit code`.
 
-    forks: it starts processes, and gets a ForkServer as `arguments.fork_server`, which gets ready while its module is imported.
+    forks: what processes it starts, if any; it gets a ForkServer for them as `arguments.fork_server`, which gets ready while its
+    module is imported.
     """
 
     name: str
     module: str
     summary: str
-    forks: bool = False
+    forks: Pipelines | None = None
 
 
 SUBCOMMANDS: tuple[Subcommand, ...] = (
@@ -37,10 +38,13 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
         "anonymize",
         "streamer.commands.anonymize",
         "replace every face in videos and photos by a generated one, or cover it",
-        forks=True,
+        forks="files",
     ),
     Subcommand("verify", "streamer.commands.verify", "prove that an anonymized file no longer shows the faces of its original"),
-    Subcommand("demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both", forks=True),
+    Subcommand(
+        "demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both", forks="files"
+    ),
+    Subcommand("serve", "streamer.commands.serve", "anonymize live cameras, and publish or record a stream of each", forks="live"),
     Subcommand("engines", "streamer.commands.engines", "build, list or remove the TensorRT engines of this machine's GPU"),
     Subcommand("doctor", "streamer.commands.doctor", "say what this machine has and whether Veil works on it"),
 )
@@ -126,8 +130,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     take_secrets()
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in words if not word.startswith("-")), "")
-    forks = any(row.forks and row.name == command for row in SUBCOMMANDS) and not {"-h", "--help"} & set(words)
-    with ForkServer() if forks else contextlib.nullcontext() as fork_server:
+    forks = next((row.forks for row in SUBCOMMANDS if row.name == command), None) if not {"-h", "--help"} & set(words) else None
+    with ForkServer(forks) if forks else contextlib.nullcontext() as fork_server:
         parsed = build_parser(command).parse_args(words)
         parsed.fork_server = fork_server
         configure_logging("veil", log_level(getattr(parsed, "verbosity", 0)))

@@ -14,9 +14,11 @@ import msgspec
 
 from streamer import process
 from streamer.forkserver import LONGEST_REQUEST, MOST_DESCRIPTORS, ChildStart
-from streamer.pipeline import IMAGE_PIPELINE, VIDEO_PIPELINE
+from streamer.pipeline import IMAGE_PIPELINE, LIVE_PIPELINE, VIDEO_PIPELINE, ProcessRow
 
 _ADOPTION_LIMIT_S = 10.0
+
+PIPELINES: dict[str, tuple[ProcessRow, ...]] = {"files": (*VIDEO_PIPELINE, *IMAGE_PIPELINE), "live": LIVE_PIPELINE}
 
 
 def main() -> int:
@@ -24,11 +26,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m streamer.forking")
     parser.add_argument("--socket", required=True, type=int, metavar="DESCRIPTOR")
     parser.add_argument("--parent", required=True, type=int, metavar="PID")
+    parser.add_argument("--for", required=True, choices=PIPELINES, dest="pipelines")
     arguments = parser.parse_args()
     process.die_with_parent(arguments.parent)
     process.show_name("forkserver")
     requests = socket.socket(fileno=arguments.socket)
-    _import_all()
+    _import_all(PIPELINES[arguments.pipelines])
     while True:
         payload, descriptors, _, _ = socket.recv_fds(requests, LONGEST_REQUEST, MOST_DESCRIPTORS)
         if not payload:
@@ -43,9 +46,9 @@ def main() -> int:
             os.close(descriptor)
 
 
-def _import_all() -> None:
+def _import_all(rows: Sequence[ProcessRow]) -> None:
     """What all children need; not ONNX Runtime, whose import starts a thread, which a fork would not survive."""
-    for row in (*VIDEO_PIPELINE, *IMAGE_PIPELINE):
+    for row in rows:
         importlib.import_module(row.worker.partition(":")[0])
     # What lies here now is left alone by the collector, so that its pages stay shared with the children.
     gc.collect()

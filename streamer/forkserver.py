@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Literal
 
 import msgspec
 
@@ -27,6 +28,8 @@ from streamer.errors import InternalError
 LONGEST_REQUEST = 1 << 16
 """Bytes."""
 MOST_DESCRIPTORS = 16
+
+Pipelines = Literal["files", "live"]
 
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _REPLY_LIMIT_S = 60.0
@@ -57,7 +60,9 @@ class ChildStart(msgspec.Struct, frozen=True, kw_only=True):
 class ForkServer:
     """The server as the supervisor sees it; a context manager. While it is open, orphans of this process become its children."""
 
-    def __init__(self) -> None:
+    def __init__(self, pipelines: Pipelines = "files") -> None:
+        """pipelines: whose modules it imports beforehand; it can start the children of others as well, only later."""
+        self._pipelines = pipelines
         self._was_reaper = _becomes_reaper(is_reaper=True)
         self._start()
 
@@ -65,7 +70,7 @@ class ForkServer:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_REPLY_LIMIT_S)
         with theirs:
-            command = [sys.executable, "-P", "-m", "streamer.forking", "--socket", str(theirs.fileno())]
+            command = [sys.executable, "-P", "-m", "streamer.forking", "--socket", str(theirs.fileno()), "--for", self._pipelines]
             self._popen = subprocess.Popen(
                 [*command, "--parent", str(os.getpid())],
                 stdin=subprocess.DEVNULL,

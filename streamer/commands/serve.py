@@ -1,0 +1,74 @@
+"""`veil serve`: anonymize live streams until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import resource
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from streamer.cli import exit_codes_text
+from streamer.errors import ExitCode, OutputError, UsageError
+from streamer.live.daemon import serve
+from streamer.live.loading import load_serve_settings
+from streamer.telemetry import configure_logging
+
+_EXAMPLES = """\
+examples:
+  veil serve stream.yaml                                every camera of the file, until Ctrl-C or SIGTERM
+  veil serve --demo                                     no camera, no file: people who do not exist, and the status page
+  veil serve --demo --output rtsp://127.0.0.1:8554/demo the same, published to an RTSP server
+
+SIGHUP, or veil reload, reads the file again and starts only what has changed.
+"""
+_LEVELS = {-1: "WARNING", 0: "INFO"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "veil serve FILE [options] | veil serve --demo [--output TO] [options]"
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the settings; configs/stream.yaml shows every key")
+    parser.add_argument("--demo", action="store_true", help="loop a clip of people who do not exist instead of a camera")
+    parser.add_argument("--output", metavar="TO", help="with --demo: where it goes, as in the settings (default: HLS, temporary)")
+    group = parser.add_argument_group("what is said")
+    group.add_argument("-q", "--quiet", dest="verbosity", action="store_const", const=-1, default=0, help="only what is wrong")
+    group.add_argument("-v", "--verbose", dest="verbosity", action="count", help="everything")
+    parser.epilog = f"{_EXAMPLES}\n{exit_codes_text()}"
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    if arguments.demo == (arguments.file is not None):
+        raise UsageError("name a file of settings, or use --demo")
+    if arguments.output is not None and not arguments.demo:
+        raise UsageError("--output goes with --demo; with a file, outputs stand in the file")
+    # A crash must not write faces to the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (min(1, resource.getrlimit(resource.RLIMIT_CORE)[1]),) * 2)
+    level = _LEVELS.get(arguments.verbosity, "DEBUG")
+    configure_logging("veil", level)
+    with _demo(arguments.output) if arguments.demo else contextlib.nullcontext(arguments.file) as path:
+        loaded = load_serve_settings(path)
+        return serve(loaded, path, fork_server=arguments.fork_server, log_level=level)
+
+
+@contextlib.contextmanager
+def _demo(output: str | None) -> Iterator[Path]:
+    """The settings of the demonstration; its files are gone afterwards."""
+    from streamer.demo import make_demo_clip  # only here: it takes OpenCV's drawing and the demo's faces
+
+    say = Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print
+    with tempfile.TemporaryDirectory(prefix="veil-demo-") as folder:
+        clip, path = Path(folder, "demo.mp4"), Path(folder, "stream.yaml")
+        say("making a clip of people who do not exist ...")
+        try:
+            make_demo_clip(clip)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written ({error.strerror})") from None
+        to = output or str(Path(folder, "hls", "demo.m3u8"))
+        stream = {"name": "demo", "input": str(clip), "loop": True, "outputs": [to]}
+        path.write_text(yaml.safe_dump({"streams": [stream]}))
+        say(f"the status page: http://127.0.0.1:8700    the stream: {to}    Ctrl-C ends it")
+        yield path
