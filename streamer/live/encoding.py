@@ -25,7 +25,7 @@ _PIXEL_FORMAT = "yuv420p"
 _BUFFER_S = 1.5
 """Time over which `max_kilobits` holds."""
 _NOMINAL_RATE = 25
-"""For the encoder's level; the pictures come when they come."""
+"""For the encoder's level and `max_kilobits`; the pictures come when they come."""
 _PIXELS_FOR_TWO_THREADS = 1_500_000
 _X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 _NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
@@ -42,10 +42,10 @@ class EncoderKind:
 def _x264_options(settings: LiveVideoSettings) -> dict[str, str]:
     return {
         "preset": settings.preset if settings.preset in _X264_PRESETS else "superfast",
+        # It counts pictures instead of time: to know how long a picture lasts, it would have to wait for the next one.
         "tune": "zerolatency",
         "crf": str(settings.quality),
-        # zerolatency counts pictures instead of time, unless told otherwise after it.
-        "x264-params": "force-cfr=0:keyint=infinite:scenecut=0",
+        "x264-params": "keyint=infinite:scenecut=0",
     }
 
 

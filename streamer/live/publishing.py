@@ -128,8 +128,8 @@ class PlaylistOutput:
 
 _RECORDING_MUXERS = {
     # Fragments until it is complete, so that a crash costs no more than one of them; then an ordinary file.
-    "mp4": ("mp4", {"movflags": "+hybrid_fragmented+frag_keyframe+delay_moov+default_base_moof"}),
-    "mkv": ("matroska", {}),
+    "mp4": ("mp4", {"movflags": "+hybrid_fragmented+frag_keyframe+delay_moov+default_base_moof", "fflags": "+flush_packets"}),
+    "mkv": ("matroska", {"fflags": "+flush_packets"}),
 }
 
 

@@ -29,7 +29,7 @@ class RecordingFolder:
         self._suffix = suffix
         self._keep_bytes = keep_bytes
         self._keep_s = keep_s
-        self._finished = re.compile(rf"{re.escape(stream)}_\d{{8}}-\d{{6}}(-\d+)?\.(mp4|mkv)")
+        self._finished = re.compile(rf"{re.escape(stream)}_\d{{8}}-\d{{6}}(_\d+)?\.(mp4|mkv)")
 
     def prepare(self) -> None:
         """Give what a crash has left its name, or remove it where nothing in it can be seen. Makes the folder if it is missing."""
@@ -52,7 +52,7 @@ class RecordingFolder:
                 raise OutputError(f"{self._folder}: no space left on the disk")
             stem = f"{self._stream}_{datetime.now().astimezone():%Y%m%d-%H%M%S}"
             for number in range(1, 1000):
-                name = f"{stem}{self._suffix}" if number == 1 else f"{stem}-{number}{self._suffix}"
+                name = f"{stem}{self._suffix}" if number == 1 else f"{stem}_{number}{self._suffix}"
                 temporary = self._temporary(name)
                 if not (self._folder / name).exists() and not temporary.exists():
                     temporary.touch(exist_ok=False)
