@@ -35,7 +35,7 @@ class BeepFinder:
         if frame.time is None:
             return []
         samples = frame.to_ndarray()
-        wave = samples.astype(np.float32) / (np.iinfo(samples.dtype).max if samples.dtype.kind == "i" else 1)
+        wave = samples.astype(np.float32) / (32768 if samples.dtype == np.int16 else 1)
         if not frame.format.is_planar:
             wave = wave.reshape(frame.samples, -1).T
         window = max(round(_WINDOW_S * frame.sample_rate), 1)

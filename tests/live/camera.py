@@ -23,7 +23,7 @@ Transport = Literal["tcp", "udp"]
 class CameraSettings(msgspec.Struct, tag="film", frozen=True, kw_only=True):
     """What it films and how.
 
-    number: 0 to 15, written into the pictures. size: None for the clip's. gop_s: between keyframes. bit_rate: None for the encoder's.
+    number: 0 to 15, written into the pictures. size: None for the clip's. gop_s: between keyframes. bit_rate: None for as it comes.
     """
 
     clip: str
@@ -75,7 +75,7 @@ class Camera:
     """A context manager: inside, the camera has been published once; it publishes again whenever its server comes back.
 
     The pictures carry a clock (`time_code`), unless has_clock is False. sound: beeps (`beeps`) in this codec; None for none.
-    is_copy: send the clip's own packets, with its sound and without a clock, for next to no CPU; size, rate and codec are the clip's.
+    is_copy: send the clip's own packets, with its sound and without a clock, for next to no CPU; nothing else can be chosen then.
     """
 
     def __init__(

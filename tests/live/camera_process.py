@@ -23,8 +23,9 @@ from av.video.frame import VideoFrame
 
 from tests.live import time_code
 from tests.live.beeps import beeps
-from tests.live.child import end_with_parent, heard, say
 from tests.live.camera import AUDIO_RATES_HZ, CameraSettings, Change, Filming, Lost, Publishing
+from tests.live.child import end_with_parent, heard, say
+from tests.live.time_code import TimeCode
 
 ENCODERS = {
     "h264": ("libx264", "yuv420p", {"preset": "ultrafast", "tune": "zerolatency"}),
@@ -37,6 +38,8 @@ LATEST_S = 0.5
 """A camera that is later than that drops pictures, as real ones do, and is in time again."""
 
 _RETRY_S = 0.2
+_DEADLINE = {"timeout": "3000000"}
+"""Microseconds that FFmpeg waits for a connection."""
 _CLOCK = Fraction(1, 90000)
 
 
@@ -85,9 +88,7 @@ class Publication:
     def __init__(self, settings: CameraSettings, loop: PictureLoop, begin_s: float) -> None:
         """begin_s: how far the footage has run. Raises av.FFmpegError."""
         self._settings, self._loop, self._begin_s = settings, loop, begin_s
-        self.output = av.open(
-            settings.url, "w", format="rtsp", options={"rtsp_transport": settings.transport, "timeout": "3000000", "pkt_size": "1400"}
-        )
+        self.output = av.open(settings.url, "w", format="rtsp", options={"rtsp_transport": settings.transport, **_DEADLINE})
         name, self._pixel_format, options = ENCODERS[settings.codec]
         self._video: Any = self.output.add_stream(name, rate=settings.rate, options=options)
         self._encoder: Any = self._video.codec_context
@@ -121,8 +122,8 @@ class Publication:
         """Send the picture of a moment, and the sound up to it. Raises av.FFmpegError."""
         frame = self._loop.at(media_s, self._pixel_format)
         if self._settings.has_clock:
-            media_ms = round(media_s * 1000)
-            time_code.burn_in(frame, time_code.TimeCode(camera=self._settings.number, clock_ms=time_code.now_ms(), media_ms=media_ms))
+            number, media_ms = self._settings.number, round(media_s * 1000)
+            time_code.burn_in(frame, TimeCode(camera=number, clock_ms=time_code.now_ms(), media_ms=media_ms))
         frame.pts, frame.time_base = round((media_s - self._begin_s) / _CLOCK), _CLOCK
         for packet in self._encoder.encode(frame):
             packet.stream = self._video
@@ -135,7 +136,9 @@ class Publication:
         samples = self._sound.codec_context.frame_size or rate_hz // 25
         # What fell into the time of dropped pictures is dropped too.
         self._next_sample = max(self._next_sample, round((until_s - LATEST_S) * rate_hz))
-        while self._next_sample + samples <= until_s * rate_hz:
+        # FFmpeg's muxer holds back pictures until it has sound of the same time, and its encoder is two packets late.
+        until_s += 1 / self._settings.rate
+        while self._next_sample <= until_s * rate_hz + 2 * samples:
             wave = beeps(self._next_sample, samples, rate_hz)[None]
             if self._sound.codec_context.name == "aac":
                 frame = av.AudioFrame.from_ndarray(wave, "fltp", "mono")
@@ -225,12 +228,13 @@ def publish_copy(settings: CameraSettings) -> None:
     begin, begin_s = time.monotonic(), 0.0
     while True:
         try:
-            with av.open(settings.url, "w", format="rtsp", options={"rtsp_transport": settings.transport, "timeout": "3000000"}) as out:
+            with av.open(settings.url, "w", format="rtsp", options={"rtsp_transport": settings.transport, **_DEADLINE}) as out:
                 say(Publishing(at_s=time.monotonic()))
                 zero_s = begin_s
                 streams: dict[int, Any] = {}
+                last_dts: dict[int, int] = {}
                 while True:
-                    begin_s = _publish_once(settings.clip, out, streams, begin, begin_s, zero_s)
+                    begin_s = _publish_once(settings.clip, out, streams, last_dts, begin, begin_s, zero_s)
                     say(Filming(media_s=begin_s, dropped=0))
         except (av.FFmpegError, OSError) as error:
             say(Lost(reason=f"{type(error).__name__}: {error.strerror}"))
@@ -239,7 +243,13 @@ def publish_copy(settings: CameraSettings) -> None:
 
 
 def _publish_once(
-    clip: str, output: av.container.OutputContainer, streams: dict[int, Any], begin: float, begin_s: float, zero_s: float
+    clip: str,
+    output: av.container.OutputContainer,
+    streams: dict[int, Any],
+    last_dts: dict[int, int],
+    begin: float,
+    begin_s: float,
+    zero_s: float,
 ) -> float:
     """One round of the clip; the time at which the next one begins. zero_s: the time of the output's pts 0."""
     end_s = 0.0
@@ -256,12 +266,15 @@ def _publish_once(
             time.sleep(max(begin + begin_s + float(packet.dts * base) - time.monotonic(), 0))
             shift = round((begin_s - zero_s) / base)
             packet.stream, packet.pts, packet.dts = streams[packet.stream.index], packet.pts + shift, packet.dts + shift
-            output.mux(packet)
+            # Sound begins a little before a clip and ends a little after it.
+            if packet.dts > last_dts.get(packet.stream.index, packet.dts - 1):
+                last_dts[packet.stream.index] = packet.dts
+                output.mux(packet)
     return begin_s + end_s
 
 
 def main() -> None:
-    messages = heard(CameraSettings | Change)
+    messages: Iterator[CameraSettings | Change] = heard(CameraSettings, Change)
     settings = next(messages)
     assert isinstance(settings, CameraSettings)
     if settings.is_copy:

@@ -6,6 +6,8 @@ Settings go in by standard input and not by the command line: they hold password
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 import os
 import signal
 import subprocess
@@ -92,9 +94,9 @@ def say(message: msgspec.Struct) -> None:
         os._exit(1)
 
 
-def heard(kind: type[Message]) -> Iterator[Message]:
-    """In the child: the messages of the test, until it has gone."""
-    decoder = msgspec.json.Decoder(kind)
+def heard(*kinds: type[Message]) -> Iterator[Message]:
+    """In the child: the messages of the test, each of one of these kinds, until it has gone."""
+    decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(functools.reduce(operator.or_, kinds))
     for line in sys.stdin.buffer:
         yield decoder.decode(line)
 

@@ -39,9 +39,9 @@ class Protect(msgspec.Struct, tag="protect", frozen=True, kw_only=True):
 class Fault(msgspec.Struct, tag="fault", frozen=True, kw_only=True):
     """What happens to a path from now on, until another fault is ordered.
 
-    freeze: the publisher's packets are thrown away, every connection lives and answers. black hole: nothing is read or answered any
-    more on any connection of this path, so that publishers hang in their writes. lose_every, damage_every: every how many packets of
-    pictures one is lost, or holds noise; 0 for none.
+    freeze: the publisher's packets are thrown away, every connection lives and answers.
+    black hole: nothing is read or answered any more on any connection of this path, so that publishers hang in their writes.
+    lose_every, damage_every: every how many packets of pictures one is lost, or holds noise; 0 for none.
     """
 
     path: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import re
 import secrets
 import socket
@@ -28,6 +29,7 @@ HOST = "127.0.0.1"
 METHODS = "OPTIONS, ANNOUNCE, DESCRIBE, SETUP, RECORD, PLAY, PAUSE, GET_PARAMETER, SET_PARAMETER, TEARDOWN"
 MOST_WAITING = 2 * 2**20
 """Bytes that may wait for a slow reader before it is cut off."""
+_PORT_TRIES = 50
 _SEND_BUFFER = 2**18
 """Of the kernel, so that a stuck reader shows after a second or two of video."""
 
@@ -169,31 +171,23 @@ class Connection:
         return f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1}"
 
     async def _set_up_datagrams(self, track: int, path: LivePath, rtp: int, rtcp: int) -> str:
-        loop = asyncio.get_running_loop()
         pair = []
-        for is_control, port in ((False, rtp), (True, rtcp)):
-            if self._announced is not None:
-
-                def receive(data: bytes, is_control: bool = is_control) -> None:
-                    if self._is_recording and path.gate.is_set():
-                        path.forward(track, data, is_control)
-
-            else:
-
-                def receive(data: bytes, is_control: bool = is_control) -> None:
-                    """What a reader says about its reception is of no interest."""
-
-            transport, _ = await loop.create_datagram_endpoint(
-                lambda receive=receive: _Receiver(receive),
-                local_addr=(HOST, 0),
-                remote_addr=(HOST, port),
-            )
+        for is_control, (ours, theirs) in enumerate(zip(_port_pair(), (rtp, rtcp), strict=True)):
+            receive = functools.partial(self._receive_datagram, path, track, bool(is_control))
+            ours.connect((HOST, theirs))
+            protocol = functools.partial(_Receiver, receive)
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(protocol, sock=ours)
             pair.append(transport)
         self._ports += pair
         if self._announced is None:
             self._ways[track] = DatagramWay((pair[0], pair[1]))
-        ours = "-".join(str(port.get_extra_info("sockname")[1]) for port in pair)
-        return f"RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={ours}"
+        ports = "-".join(str(port.get_extra_info("sockname")[1]) for port in pair)
+        return f"RTP/AVP;unicast;client_port={rtp}-{rtcp};server_port={ports}"
+
+    def _receive_datagram(self, path: LivePath, track: int, is_control: bool, payload: bytes) -> None:
+        """What a reader says of its reception is of no interest."""
+        if self._is_recording and path.gate.is_set():
+            path.forward(track, payload, is_control)
 
     def _start(self, method: str) -> None:
         """What begins with a request, once its answer is on its way."""
@@ -217,6 +211,21 @@ class Connection:
             if self._player is not None:
                 self._path.leave(self._player)
         self._transport.close()
+
+
+def _port_pair() -> tuple[socket.socket, socket.socket]:
+    """Free ports for RTP and, as FFmpeg expects whatever it is told, for RTCP the next one."""
+    for _ in range(_PORT_TRIES):
+        first, second = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+        first.bind((HOST, 0))
+        try:
+            second.bind((HOST, first.getsockname()[1] + 1))
+        except OSError:
+            first.close()
+            second.close()
+        else:
+            return first, second
+    raise ProtocolError("no two free ports beside each other")
 
 
 class Server:

@@ -22,8 +22,11 @@ HEIGHT_PART = 1 / 20
 
 _CAMERA_BITS, _CLOCK_BITS, _MEDIA_BITS, _CHECK_BITS = 4, 26, 24, 10
 _BITS = _CAMERA_BITS + _CLOCK_BITS + _MEDIA_BITS + _CHECK_BITS
+_CLOCK_TURN = 1 << _CLOCK_BITS
 _BLACK, _WHITE = 24, 228
 _LEAST_CONTRAST = 80
+_DOUBT = 0.15
+"""A block that lies closer than this to the middle of black (0) and white (1) is neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +49,11 @@ class TimeCode:
 
 def now_ms() -> int:
     """The clock that is written."""
-    return time.monotonic_ns() // 1_000_000 % 2**_CLOCK_BITS
+    return time.monotonic_ns() // 1_000_000 % _CLOCK_TURN
 
 
 def age_s(clock_ms: int) -> float:
-    return (now_ms() - clock_ms) % 2**_CLOCK_BITS / 1000
+    return (now_ms() - clock_ms) % _CLOCK_TURN / 1000
 
 
 def burn_in(frame: VideoFrame, code: TimeCode) -> None:
@@ -86,8 +89,10 @@ def read_luma(luma: Luma) -> TimeCode | None:
     white, black = min(levels[0], levels[-1]), max(levels[1], levels[-2])
     if white - black < _LEAST_CONTRAST:
         return None
-    bits = levels[2:-2] > (white + black) / 2
-    return _code(int("".join("1" if bit else "0" for bit in bits), 2))
+    whiteness = (levels[2:-2] - black) / (white - black)
+    if (abs(whiteness - 0.5) < _DOUBT).any():
+        return None
+    return _code(int("".join("1" if level > 0.5 else "0" for level in whiteness), 2))
 
 
 def _bits(code: TimeCode) -> NDArray[np.bool_]:
@@ -108,7 +113,7 @@ def _code(number: int) -> TimeCode | None:
 
 
 def _check(value: int) -> int:
-    return zlib.crc32(value.to_bytes(8, "big")) % 2**_CHECK_BITS
+    return zlib.crc32(value.to_bytes(8, "big")) & (1 << _CHECK_BITS) - 1
 
 
 def _top(height: int) -> int:
@@ -119,4 +124,4 @@ def _top(height: int) -> int:
 def _plane(frame: VideoFrame, number: int) -> Luma:
     """A plane with the padding of its rows, to read and write."""
     plane = frame.planes[number]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[no-any-return]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)

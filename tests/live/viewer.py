@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import threading
 import time
@@ -41,8 +42,8 @@ class Opened(msgspec.Struct, tag="opened", frozen=True, kw_only=True):
 class SeenFrame(msgspec.Struct, tag="frame", frozen=True, kw_only=True):
     """A decoded picture.
 
-    arrival_s: monotonic, when its last packet was there. camera, media_s, latency_s: from the time code, None where it cannot be read;
-    latency_s: from the moment when the camera made the picture until it was decoded here.
+    arrival_s: monotonic, when its last packet was there. camera, media_s, latency_s: from the time code, None where it cannot be
+    read; latency_s: from the moment when the camera made the picture until it was decoded here.
     """
 
     arrival_s: float
@@ -93,7 +94,7 @@ class Viewer:
     """A context manager; inside, everything seen so far is in its lists, which grow in another thread.
 
     Returns to the output whenever it ends, unless returns is False. thumbnail_px: width of the pictures kept with the frames, every
-    thumbnail_every-th; None for none. on_frame: called with each frame in the listening thread, after which its picture is not kept.
+    thumbnail_every-th; None for none. on_frame: called in the listening thread with each frame, whose picture is not kept then.
     """
 
     def __init__(
@@ -226,4 +227,4 @@ class Viewer:
 
 def longest_gap_s(times_s: Sequence[float]) -> float:
     """The longest time between two neighbours, 0 for fewer than two."""
-    return max((after - before for before, after in zip(times_s, times_s[1:], strict=False)), default=0.0)
+    return max((after - before for before, after in itertools.pairwise(times_s)), default=0.0)

@@ -6,7 +6,7 @@ stream, playlist or file -> packets -> pictures -> time code, thumbnail; sound -
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import av
 import av.container
@@ -45,7 +45,7 @@ class Watcher:
             elif packet.stream is self._video:
                 self._has_keyframe = self._has_keyframe or packet.is_keyframe
                 if self._has_keyframe:
-                    for frame in packet.decode():
+                    for frame in cast(list[VideoFrame], packet.decode()):
                         self._look(frame, arrival_s)
 
     def _listen(self, packet: Any, arrival_s: float) -> None:

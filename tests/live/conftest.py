@@ -1,0 +1,37 @@
+"""What the tests of the live tools share: one server, one clip, and one camera that is only looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.camera import Camera
+from tests.live.rtsp_control import RtspServer
+from tests.media import Clip, Sound, write_clip
+
+SIZE = (320, 180)
+RATE = 25
+NUMBER = 7
+
+
+@pytest.fixture(scope="session")
+def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second, so that its seam comes often."""
+    path = tmp_path_factory.mktemp("live") / "clip.mp4"
+    return write_clip(path, Clip(width=SIZE[0], height=SIZE[1], pts=range(0, RATE * 512, 512), sounds=(Sound(),)))
+
+
+@pytest.fixture(scope="session")
+def rtsp_server() -> Iterator[RtspServer]:
+    """To be left alive and reachable."""
+    with RtspServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def camera(rtsp_server: RtspServer, short_clip: Path) -> Iterator[Camera]:
+    """Publishes at "shared", with sound; to be left alone."""
+    with Camera(short_clip, rtsp_server.publish_url("shared"), number=NUMBER, sound="aac") as camera:
+        yield camera
