@@ -19,7 +19,19 @@ from streamer.live.config import OutputSettings
 from streamer.live.messages import CLOCK, EncodedPacket, PublisherSetup, SoundOpened
 from streamer.live.recordings import RecordingFolder
 from streamer.workers.publisher import PublisherWorker
-from tests.live.encoded import LAYOUT, RATE, acknowledged, answers, encoded, mixed, notes, number_of, read_numbers, read_sound, sounding
+from tests.live.encoded import (
+    LAYOUT,
+    RATE,
+    acknowledged,
+    answers,
+    encoded,
+    mixed,
+    notes,
+    number_of,
+    read_numbers,
+    read_sound,
+    sounding,
+)
 
 SILENCE = SoundOpened(audio=b"", codec="")
 
