@@ -149,7 +149,8 @@ class Daemon:
         for stream in self._streams.values():
             stream.tick(now_s)
         self._give_up_old_frames(now_s)
-        self._detectors.hand_out(now_s)
+        congested = [one for stream in self._streams.values() if (one := stream.congested_session) is not None]
+        self._detectors.hand_out(now_s, congested)
         if self._web is not None:
             self._web.tick(now_s)
         if now_s >= self._status_at_s:

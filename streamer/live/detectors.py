@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from loguru import logger
 
@@ -70,9 +70,9 @@ class Detectors:
             for child in self._children.values():
                 self._crew.send(child, SessionEnded(session=session))
 
-    def hand_out(self, now_s: float) -> None:
-        """Every frame for which there is an idle detector."""
-        for name, frame in self._dispatcher.assign(now_s):
+    def hand_out(self, now_s: float, congested: Collection[int]) -> None:
+        """Every frame for which there is an idle detector, but of the sessions that are congested."""
+        for name, frame in self._dispatcher.assign(now_s, congested):
             self._crew.send(self._children[name], frame)
 
     def stop(self) -> None:

@@ -9,6 +9,7 @@ RawFrame -> [waiting, a few of each session] -> one idle detector -> DetectedFra
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -84,11 +85,14 @@ class LiveDispatcher:
     def add_idle(self, process: str) -> None:
         self._idle[process] = None
 
-    def assign(self, now_s: float) -> list[tuple[str, RawFrame]]:
-        """(process, frame) of all that can be handed out now; sessions take turns, thorough frames of each first."""
+    def assign(self, now_s: float, congested: Collection[int] = ()) -> list[tuple[str, RawFrame]]:
+        """(process, frame) of all that can be handed out now; sessions take turns.
+
+        congested: sessions whose later stages have all that they can do: their frames go on waiting.
+        """
         assigned: list[tuple[str, RawFrame]] = []
         while self._idle:
-            waiting = [queue for queue in self._queues.values() if queue.frames]
+            waiting = [queue for session, queue in self._queues.items() if queue.frames and session not in congested]
             if not waiting:
                 break
             queue = min(waiting, key=lambda queue: queue.served)

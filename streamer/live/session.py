@@ -14,6 +14,9 @@ from streamer.live.messages import CameraOpened, SessionReady
 from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, RawFrame, SlotFree
 from streamer.rings import RingMemory, SlotMismatchError, SlotTable
 
+_MOST_TO_HIDE = 3
+"""Frames whose look-ahead is over that may wait for the anonymizer; with more, no further ones are looked at."""
+_TRANSIT_S = 0.05
 _REMEMBERED_LOOKS = 2
 """Thorough looks that tell how carefully the frames after them are looked at."""
 
@@ -35,6 +38,7 @@ class Session:
         self._frames: dict[int, RawFrame] = {}  # those whose raw slots are in use
         self._captured_s: dict[int, float] = {}  # of those that wait to be encoded, and of those in `_frames`
         self._encoding: dict[int, int] = {}  # safe slots that the sink holds -> frame
+        self._at_anonymizer: set[int] = set()
         self._looks: deque[bool] = deque(maxlen=_REMEMBERED_LOOKS)
         self._is_fresh = False
         self.next_number = 0
@@ -89,9 +93,16 @@ class Session:
         return frame.number in self._frames
 
     def answered(self, answer: DetectedFrame) -> None:
-        """What a thorough look shows is heeded in the frames after it."""
+        """A frame goes to the anonymizer; what a thorough look shows is heeded in the frames after it."""
+        self._at_anonymizer.add(answer.frame.number)
         if answer.frame.effort == "thorough":
             self._looks.append(self._has_small(answer.faces))
+
+    def is_congested(self, look_ahead_s: float) -> bool:
+        """Whether the anonymizer has more frames than it can hide at once: those behind which it has the look-ahead, too."""
+        arrived_s = [self._captured_s[number] for number in self._at_anonymizer if number in self._captured_s]
+        newest_s = max(arrived_s, default=0.0)
+        return sum(newest_s - at_s > look_ahead_s + _TRANSIT_S for at_s in arrived_s) >= _MOST_TO_HIDE
 
     def _has_small(self, faces: FacesRecord | None) -> bool:
         layout = self.opened.layout
@@ -100,14 +111,16 @@ class Session:
     def release_raw(self, number: int) -> SlotFree | None:
         """A frame needs its slot no more; the grant for the camera. None for one that is not known, as after a loss."""
         frame = self._frames.pop(number, None)
+        self._at_anonymizer.discard(number)
         if frame is None:
             return None
         return SlotFree(stream=self.number, slot=frame.slot, generation=self._raw_slots.release(frame.slot))
 
     def drop(self, number: int) -> SlotFree | None:
         """The same for a frame that leads to no picture."""
+        slot = self.release_raw(number)
         self._captured_s.pop(number, None)
-        return self.release_raw(number)
+        return slot
 
     def lose_all(self) -> list[SlotFree]:
         """The anonymizer is gone with all that it knew: the grants for the camera, whose next frame begins anew."""

@@ -6,12 +6,11 @@ from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from streamer.live.status import LATENCY_BOUNDS_S, Event
+from streamer.live.status import LATENCY_BOUNDS_S
 from streamer.messages import FrameReport
 
 WINDOW_S = 5.0
 """What rates and quantiles are of."""
-_MOST_EVENTS = 10
 
 
 class Rate:
@@ -69,7 +68,6 @@ class StreamStatistics:
     rate_in: Rate = field(default_factory=Rate)
     rate_out: Rate = field(default_factory=Rate)
     latencies: Latencies = field(default_factory=Latencies)
-    events: deque[Event] = field(default_factory=lambda: deque(maxlen=_MOST_EVENTS))
 
     def frame_in(self, now_s: float) -> None:
         self.frames_in += 1

@@ -12,16 +12,15 @@ from loguru import logger
 from streamer.budget import plan_live_rings
 from streamer.errors import InternalError
 from streamer.filters import needs_keypoints
-from streamer.live.backoff import Backoff
+from streamer.live.camera import CameraRun
+from streamer.live.condition import Condition, SlatePace
 from streamer.live.config import StreamSettings
-from streamer.live.crew import Crew, Deaths
+from streamer.live.crew import DISMISSAL_S, Crew, Deaths
 from streamer.live.detectors import Detectors
 from streamer.live.dispatch import LiveDispatcher
 from streamer.live.messages import (
     CLOCK,
-    CameraLost,
     CameraOpened,
-    CameraSetup,
     EncodedPacket,
     EncodingOpened,
     FrameDropped,
@@ -39,7 +38,7 @@ from streamer.live.messages import (
 from streamer.live.output import OutputRun, Wording
 from streamer.live.session import Session
 from streamer.live.statistics import StreamStatistics
-from streamer.live.status import Event, StreamState, StreamStatus
+from streamer.live.status import StreamStatus
 from streamer.messages import (
     AnonymizedFrame,
     AudioPacket,
@@ -57,18 +56,10 @@ RESTARTS = RestartLimit(restarts=10, within_s=60.0)
 """Of a stream's own processes, cameras that go away not counted; with more it is given up."""
 GIVEN_UP_S = 300.0
 """Until a stream that was given up is tried again."""
-SILENT_S = 2.0
-"""Without a picture for so long, a stream has no signal."""
-SLATE_EVERY_S = 0.5
-_SLATE_AFTER_S = 1.0
-"""At the start a camera gets a little longer than that, SILENT_S."""
-_THOROUGH_EVERY_S = 0.3
 _RESERVE_S = 0.2
 """Of the greatest latency, what hiding and encoding get."""
 _LEAST_DETECTION_S = 0.4
-_BEGINNING = 0
-
-OwnRole = Literal["camera", "live-anonymizer", "live-sink"]
+OwnRole = Literal["live-anonymizer", "live-sink"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +78,7 @@ class Shared:
 
 
 class StreamRun:
-    """One stream, from `start` to `stop`; owner of its camera, anonymizer and sink."""
+    """One stream until `stop`; owner of its anonymizer and its sink."""
 
     def __init__(self, settings: StreamSettings, shared: Shared) -> None:
         assert settings.name is not None
@@ -97,8 +88,18 @@ class StreamRun:
         self._crew = shared.crew
         self._log = logger.bind(stream=self.name)
         self._shown = shared.wording.redact(settings.input)
-        self._origin_s = self._last_output_s = self._started_s = time.monotonic()
-        self._children: dict[OwnRole, Child | None] = {"camera": None, "live-anonymizer": None, "live-sink": None}
+        now_s = time.monotonic()
+        self._origin_s = now_s
+        self._children: dict[OwnRole, Child | None] = {"live-anonymizer": None, "live-sink": None}
+        self._camera = CameraRun(
+            shared.crew,
+            settings,
+            shared.wording,
+            origin_s=now_s,
+            next_session=shared.next_session,
+            on_message=self.received,
+            on_lost=self._lose_camera,
+        )
         self._outputs = [
             OutputRun(shared.crew, self.name, output, shared.wording, self._want_keyframe) for output in settings.targets
         ]
@@ -106,17 +107,11 @@ class StreamRun:
         """Of the input and the outputs, with their secrets."""
         self._session: Session | None = None
         self._needs_keypoints = needs_keypoints(settings.filter)
-        self._connecting = 0
-        self._backoff = Backoff()
-        self._camera_at_s = 0.0
-        self._opened_s: float | None = None
         self._deaths = Deaths(RESTARTS)
         self._given_up_until_s: float | None = None
-        self._trouble = "starting"
-        self._last_slate_s = 0.0
-        self._has_failed_once = False
-        self._state: StreamState = "starting"
-        self._since = time.time()
+        self._has_failed = False
+        self._condition = Condition(self.name)
+        self._pace = SlatePace(now_s)
         self.statistics = StreamStatistics()
 
     def tick(self, now_s: float) -> None:
@@ -128,8 +123,7 @@ class StreamRun:
             self._deaths.forget()
         self._keep("live-sink")
         self._keep("live-anonymizer")
-        if self._children["camera"] is None and now_s >= self._camera_at_s:
-            self._connect()
+        self._camera.tick(now_s)
         for output in self._outputs:
             output.tick(now_s)
         self._show_slate(now_s)
@@ -138,23 +132,24 @@ class StreamRun:
     def stop(self, grace_s: float) -> None:
         """Sound and pictures that are under way are dropped, outputs completed."""
         self._end_session()
+        self._camera.stop()
         for role in self._children:
-            self._dismiss(role)
+            self._dismiss(role, DISMISSAL_S)
         for output in self._outputs:
             output.stop(grace_s)
-        self._state = "stopped"
+        self._condition.become("stopped")
 
     @property
     def is_ready(self) -> bool:
         """It has sent a safe frame or its slate, or cannot be expected to."""
         has_sent = bool(self.statistics.frames_out or self.statistics.slates)
-        return has_sent or self._given_up_until_s is not None or (self._has_failed_once and not self.settings.slate)
+        return has_sent or self._given_up_until_s is not None or (self._has_failed and not self.settings.slate)
 
     def is_silent(self, now_s: float, limit_s: float) -> bool:
         """It should have sent something within this time and has not."""
         if self._given_up_until_s is not None or (self._session is None and not self.settings.slate):
             return False
-        return now_s - self._last_output_s > limit_s
+        return now_s - self._pace.last_output_s > limit_s
 
     @property
     def is_given_up(self) -> bool:
@@ -166,6 +161,12 @@ class StreamRun:
             return None
         left_s = self.settings.max_latency_ms / 1000 - self.settings.look_ahead_s - _RESERVE_S
         return self._session.number, now_s - max(left_s / 2, _RESERVE_S), now_s - max(left_s / 2, _LEAST_DETECTION_S)
+
+    @property
+    def congested_session(self) -> int | None:
+        """Its session, if what comes after detection has all that it can do."""
+        session = self._session
+        return session.number if session is not None and session.is_congested(self.settings.look_ahead_s) else None
 
     def owns(self, session: int) -> bool:
         return self._session is not None and self._session.number == session
@@ -183,10 +184,8 @@ class StreamRun:
     def _act(self, message: Message, payload: bytes) -> None:
         session = self._session
         match message:
-            case CameraOpened(session=number) if number == self._connecting:
+            case CameraOpened():
                 self._begin_session(message)
-            case CameraLost(session=number) if number == self._connecting:
-                self._lose_camera(message.reason, is_crash=False)
             case RawFrame(stream=number) if session is not None and number == session.number:
                 self._take(session, message)
             case FramesSkipped(session=number) if session is not None and number == session.number:
@@ -201,14 +200,14 @@ class StreamRun:
             case FrameReport(stream=number) if session is not None and number == session.number:
                 self.statistics.report(message)
                 release = session.drop if message.is_late else session.release_raw
-                self._crew_send("camera", release(message.number))
+                self._camera.grant(release(message.number))
             case EncodingOpened() | EncodedPacket():
                 for output in self._outputs:
                     output.give(message, payload)
             case LiveFrameWritten(session=number) if session is not None and number == session.number:
                 self._written(session, message)
             case SlateWritten():
-                self._last_output_s = time.monotonic()
+                self._pace.slate(time.monotonic())
                 self.statistics.slates += 1
             case Preview():
                 self._shared.on_preview(message)
@@ -235,7 +234,7 @@ class StreamRun:
             return
         self.statistics.dropped["overload"] += 1
         self._crew.send(self._children["live-anonymizer"], FrameDropped(session=session.number, number=frame.number))
-        self._crew_send("camera", session.drop(frame.number))
+        self._camera.grant(session.drop(frame.number))
 
     def want_preview(self, message: PreviewWanted) -> None:
         self._crew.send(self._children["live-sink"], message)
@@ -246,42 +245,20 @@ class StreamRun:
             return
         reason = self._shared.wording.redact(str(died.error))
         self._children[role] = None
-        self.statistics.restarts[role.removeprefix("live-")] += 1
-        self._tell(reason)
-        if self._deaths.add() or (died.is_final and role != "camera"):
+        self._condition.tell(reason)
+        if self._count_death(died) or died.is_final:
             self._give_up(reason)
-        elif role == "camera":
-            self._lose_camera(reason, is_crash=True)
         elif role == "live-anonymizer":
             self._replace_anonymizer()
         else:
             self._replace_sink()
 
-    # Sessions.
+    def _count_death(self, died: Died) -> bool:
+        """Whether it is one too many."""
+        self.statistics.restarts[died.child.row.role.removeprefix("live-")] += 1
+        return self._deaths.add()
 
-    def _connect(self) -> None:
-        settings = self.settings
-        self._connecting = self._shared.next_session()
-        try:
-            url = self._shared.wording.resolve(settings.input)
-            setup = CameraSetup(
-                session=self._connecting,
-                url=url,
-                transport=settings.transport,
-                loop=settings.loop,
-                read_timeout_s=settings.read_timeout_s,
-                audio=settings.audio,
-                max_fps=settings.max_fps,
-                origin_s=self._origin_s,
-                thorough_every_s=min(_THOROUGH_EVERY_S, settings.look_ahead_s),
-            )
-            child = self._crew.start("camera", [setup], self)
-        except InternalError as error:
-            self._tell(str(error))
-            self._camera_at_s = time.monotonic() + self._backoff.wait_s(0.0)
-            return
-        child.hang_limit_s = settings.read_timeout_s + 1.0
-        self._children["camera"] = child
+    # Sessions.
 
     def _begin_session(self, opened: CameraOpened) -> None:
         settings, layout = self.settings, opened.layout
@@ -294,22 +271,20 @@ class StreamRun:
             ring_mebibytes=settings.ring_mebibytes,
         )
         if plan is None:
-            self._lose_camera(
-                f"ring_mebibytes ({settings.ring_mebibytes}) holds too few pictures of {layout.width}x{layout.height}",
-                is_crash=False,
-            )
+            size = f"{layout.width}x{layout.height}"
+            self._camera.lose(f"ring_mebibytes ({settings.ring_mebibytes}) holds too few pictures of {size}")
             return
         if plan.look_ahead_s is not None:
-            self._tell(f"the look-ahead is {plan.look_ahead_s:.2f} s: ring_mebibytes ({settings.ring_mebibytes}) holds no more")
+            self._condition.tell(
+                f"the look-ahead is {plan.look_ahead_s:.2f} s: ring_mebibytes ({settings.ring_mebibytes}) holds no more"
+            )
         session = self._session = Session(opened, plan)
-        self._opened_s = time.monotonic()
         self._log.info("{}x{} {} from {}", layout.width, layout.height, opened.codec, self._shown)
         ready = session.ready(settings.detector, needs_keypoints=self._needs_keypoints)
-        for role in ("camera", "live-anonymizer", "live-sink"):
+        for role in self._children:
             self._join(role, session)
         self._shared.detectors.begin(ready, session.raw)
-        for grant in session.raw_grants():
-            self._crew.send(self._children["camera"], grant)
+        self._camera.begin(ready, session.raw, list(session.raw_grants()))
         for grant in session.safe_grants():
             self._crew.send(self._children["live-anonymizer"], grant)
         sound = SoundOpened(audio=opened.audio, codec=opened.audio_codec)
@@ -335,26 +310,20 @@ class StreamRun:
         grant, captured_s = session.written(message.number, message.slot)
         self._crew.send(self._children["live-anonymizer"], grant)
         now_s = time.monotonic()
-        self._last_output_s = now_s
+        self._pace.picture(now_s)
         if captured_s is not None:
             self.statistics.frame_out(now_s, captured_s)
 
-    def _lose_camera(self, reason: str, *, is_crash: bool) -> None:
-        now_s = time.monotonic()
-        worked_s = now_s - self._opened_s if self._opened_s is not None and self._session is not None else 0.0
+    def _lose_camera(self, reason: str, died: Died | None) -> None:
         self._end_session()
-        self._dismiss("camera", grace_s=0.0)
-        self._trouble = "no signal"
-        self._has_failed_once = True
+        self._has_failed = True
         self.statistics.reconnects += 1
-        wait_s = 0.0 if reason.startswith("the picture changed") else self._backoff.wait_s(worked_s)
-        self._camera_at_s = now_s + wait_s
-        if not is_crash:
-            self._tell(f"{self._shown}: {reason}")
+        self._condition.tell(f"{self._shown}: {reason}" if died is None else reason)
+        if died is not None and self._count_death(died):
+            self._give_up(reason)
 
     def _end_session(self) -> None:
         session, self._session = self._session, None
-        self._connecting = _BEGINNING
         if session is None:
             return
         self._shared.dispatcher.forget(session.number)
@@ -382,7 +351,7 @@ class StreamRun:
         try:
             child = self._children[role] = self._crew.start(role, [setup], self)
         except InternalError as error:
-            self._tell(str(error))
+            self._condition.tell(str(error))
             return
         if role == "live-anonymizer" and self._shared.hang_limit_s is not None:
             child.hang_limit_s = self._shared.hang_limit_s
@@ -395,7 +364,7 @@ class StreamRun:
             return
         self._shared.dispatcher.forget(session.number)
         for grant in session.lose_all():
-            self._crew.send(self._children["camera"], grant)
+            self._camera.grant(grant)
         self._join("live-anonymizer", session)
         for grant in session.safe_grants():
             self._crew.send(self._children["live-anonymizer"], grant)
@@ -411,23 +380,17 @@ class StreamRun:
 
     def _give_up(self, reason: str) -> None:
         self._log.error("given up for {:.0f} s: {}", GIVEN_UP_S, reason)
-        self._tell(f"given up for {GIVEN_UP_S:.0f} s: {reason}")
+        self._condition.tell(f"given up for {GIVEN_UP_S:.0f} s: {reason}")
         self._given_up_until_s = time.monotonic() + GIVEN_UP_S
         self._end_session()
+        self._camera.stop()
         for role in self._children:
             self._dismiss(role, grace_s=0.0)
-        self._become("failed")
+        self._condition.become("failed")
 
-    def _dismiss(self, role: OwnRole, grace_s: float | None = None) -> None:
-        if grace_s is None:
-            self._crew.dismiss(self._children[role])
-        else:
-            self._crew.dismiss(self._children[role], grace_s)
+    def _dismiss(self, role: OwnRole, grace_s: float) -> None:
+        self._crew.dismiss(self._children[role], grace_s)
         self._children[role] = None
-
-    def _crew_send(self, role: OwnRole, message: Message | None) -> None:
-        if message is not None:
-            self._crew.send(self._children[role], message)
 
     def _want_keyframe(self) -> None:
         self._crew.send(self._children["live-sink"], KeyframeWanted())
@@ -435,35 +398,24 @@ class StreamRun:
     # What is seen from outside.
 
     def _show_slate(self, now_s: float) -> None:
-        if not self.settings.slate or now_s - self._last_slate_s < SLATE_EVERY_S:
+        if not self.settings.slate or not self._pace.is_due(now_s, has_failed=self._has_failed):
             return
-        quiet_s = now_s - self._last_output_s
-        patience_s = SILENT_S if self.statistics.frames_out == 0 and not self._has_failed_once else _SLATE_AFTER_S
-        if quiet_s < (SLATE_EVERY_S if self._last_slate_s >= self._last_output_s - SLATE_EVERY_S else patience_s):
-            return
-        self._last_slate_s = now_s
         # As late as pictures are, so that the next one is not earlier.
         shown_s = now_s - self.settings.look_ahead_s - _RESERVE_S
-        text = "no signal" if self._session is None and self._has_failed_once else self._trouble
-        self._crew.send(self._children["live-sink"], Slate(text=text, pts=max(0, round((shown_s - self._origin_s) * CLOCK))))
+        pts = max(0, round((shown_s - self._origin_s) * CLOCK))
+        self._crew.send(self._children["live-sink"], Slate(text=self._trouble(), pts=pts))
+
+    def _trouble(self) -> str:
+        """What viewers are told."""
+        if self._session is None:
+            return "no signal" if self._has_failed else "starting"
+        return "too slow" if self.statistics.frames_out else "starting"
 
     def _set_state(self, now_s: float) -> None:
         if self._session is not None and self.statistics.rate_out.per_second(now_s) > 0:
-            self._become("running")
-            self._trouble = "too slow" if self.statistics.frames_out else self._trouble
-        elif self._has_failed_once and self._session is None:
-            self._become("no_signal")
-
-    def _become(self, state: StreamState) -> None:
-        if state != self._state:
-            self._state, self._since = state, time.time()
-            self._log.info("{}", state.replace("_", " "))
-
-    def _tell(self, text: str) -> None:
-        """A line for the log and the status page."""
-        if not self.statistics.events or self.statistics.events[0].text != text:
-            self._log.warning("{}", text)
-        self.statistics.events.appendleft(Event(at=time.time(), text=text))
+            self._condition.become("running")
+        elif self._session is None and self._has_failed:
+            self._condition.become("no_signal")
 
     def status(self) -> StreamStatus:
         now_s = time.monotonic()
@@ -471,8 +423,8 @@ class StreamRun:
         median_ms, p99_ms = figures.latencies.quantiles_ms(now_s)
         return StreamStatus(
             name=self.name,
-            state=self._state,
-            since=self._since,
+            state=self._condition.state,
+            since=self._condition.since,
             input=self._shown,
             width=session.opened.layout.width if session else None,
             height=session.opened.layout.height if session else None,
@@ -498,5 +450,5 @@ class StreamRun:
             reconnects=figures.reconnects,
             restarts=dict(figures.restarts),
             outputs=tuple(output.status() for output in self._outputs),
-            errors=tuple(figures.events),
+            errors=tuple(self._condition.events),
         )

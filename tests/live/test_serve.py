@@ -1,0 +1,71 @@
+"""`veil serve` with a real server, real cameras of people who do not exist, and an independent viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from models.detectors import FaceDetector, image_render, open_detector
+from streamer.demo import make_demo_clip
+from tests.live.camera import Camera
+from tests.live.daemon import Daemon
+from tests.live.rtsp_control import RtspServer
+from tests.live.viewer import SeenFrame, Viewer, longest_gap_s
+
+SIZE = (480, 270)
+RATE = 12
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "people.mp4"
+    make_demo_clip(path, size=SIZE, duration_s=4.0, rate=RATE)
+    return path
+
+
+@pytest.fixture
+def server() -> Iterator[RtspServer]:
+    with RtspServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    """At the full size of the pictures, on each of them alone: nothing of what the daemon knows of the frames around them."""
+    return open_detector("centerface", "full", 0.5)
+
+
+def faces_in(detector: FaceDetector, frames: Sequence[SeenFrame]) -> int:
+    pictures = [frame.picture for frame in frames[::3] if frame.picture is not None]
+    return sum(len(detector.detect(image_render(picture), (picture.shape[1], picture.shape[0]))) for picture in pictures)
+
+
+def test_a_camera_comes_out_without_faces_in_time_and_with_its_sound(
+    server: RtspServer, clip: Path, detector: FaceDetector, tmp_path: Path
+) -> None:
+    film = {"size": SIZE, "rate": RATE, "sound": "aac"}
+    stream = {
+        "name": "door",
+        "input": server.read_url("raw"),
+        "outputs": server.publish_url("safe"),
+        "filter": {"name": "blackout"},
+    }
+    with (
+        Camera(clip, server.publish_url("raw"), number=5, **film),
+        Viewer(server.read_url("raw"), thumbnail_px=SIZE[0]) as before,
+        Daemon(tmp_path, [stream]) as daemon,
+    ):
+        daemon.wait_for_stream("door", lambda door: door.frames_out > RATE)
+        with Viewer(server.read_url("safe"), thumbnail_px=SIZE[0]) as after:
+            after.wait_for(lambda viewer: len(viewer.frames) >= 8 * RATE and len(viewer.beeps) >= 4, 60.0)
+        status = daemon.wait_for(lambda status: status.is_ready and status.is_healthy)
+        assert daemon.stop() == 0
+    assert {frame.camera for frame in after.frames if frame.camera is not None} == {5}
+    assert faces_in(detector, after.frames) == 0
+    assert faces_in(detector, before.frames[: 2 * RATE]) > RATE // 3, "there are faces to be hidden"
+    assert abs(after.sound_lag_s) < 0.05
+    assert after.latencies_s
+    assert status.streams[0].covers["detected"] > 0
+    assert longest_gap_s([frame.pts_s for frame in after.frames]) < 3.0
