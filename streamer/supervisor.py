@@ -199,9 +199,9 @@ class Supervisor:
             child.kill()
 
     @property
-    def pids(self) -> list[int]:
-        """Of the living children."""
-        return [child.pid for child in self._children.values()]
+    def roles(self) -> dict[int, str]:
+        """Process id -> role of the living children."""
+        return {child.pid: child.row.role for child in self._children.values()}
 
     def children(self, role: str) -> list[Child]:
         """The living processes of a role."""

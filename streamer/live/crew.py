@@ -70,8 +70,9 @@ class Crew:
             self._supervisor.dismiss(child, grace_s)
 
     @property
-    def pids(self) -> list[int]:
-        return self._supervisor.pids
+    def roles(self) -> dict[int, str]:
+        """Process id -> role of the living processes."""
+        return self._supervisor.roles
 
 
 class Deaths:

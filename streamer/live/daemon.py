@@ -188,10 +188,9 @@ class Daemon:
 
     def status(self) -> ServeStatus:
         now_s = time.monotonic()
-        spent_s = cpu_s((os.getpid(), *self._crew.pids))
-        for role, ended_s in self._supervisor.cpu_s().items():
-            if role != "supervisor":
-                spent_s[role] = spent_s.get(role, 0.0) + ended_s
+        spent_s = self._supervisor.cpu_s()
+        for pid, role in self._crew.roles.items():
+            spent_s[role] = spent_s.get(role, 0.0) + cpu_s(pid)
         return ServeStatus(
             version=version("veilstream"),
             pid=os.getpid(),
@@ -316,7 +315,7 @@ class Daemon:
     def _tell(self, now_s: float) -> None:
         if now_s >= self._memory_at_s:
             self._memory_at_s = now_s + _MEMORY_EVERY_S
-            self._memory_bytes = memory_bytes((os.getpid(), *self._crew.pids))
+            self._memory_bytes = memory_bytes((os.getpid(), *self._crew.roles))
         if not self._is_ready and all(stream.is_ready for stream in self._streams.values()):
             self._is_ready = True
             self._manager.ready()

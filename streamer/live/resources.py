@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_ROLE_PREFIX = "veil-"
 
 
 def memory_bytes(pids: Iterable[int]) -> int:
@@ -15,22 +14,13 @@ def memory_bytes(pids: Iterable[int]) -> int:
     return sum(_proportional_bytes(pid) for pid in pids)
 
 
-def cpu_s(pids: Iterable[int]) -> dict[str, float]:
-    """User and system time of living processes by their role."""
-    spent: dict[str, float] = {}
-    for pid in pids:
-        try:
-            name, fields = _stat(pid)
-        except (OSError, ValueError, IndexError):
-            continue  # it has ended
-        role = name.removeprefix(_ROLE_PREFIX)
-        spent[role] = spent.get(role, 0.0) + (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-    return spent
-
-
-def _stat(pid: int) -> tuple[str, list[str]]:
-    before, _, after = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
-    return before.partition("(")[2], after.split()
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far; 0 for one that has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _proportional_bytes(pid: int) -> int:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from streamer.anonymizing import StreamAnonymizer
 from streamer.config import TrackerSettings
+from streamer.filters import open_filter
 from streamer.hiding import Hider
 from streamer.live.messages import FrameDropped, LiveAnonymizerSetup, SessionEnded, SessionReady
 from streamer.live.zones import Zones
@@ -38,6 +39,8 @@ class LiveAnonymizerWorker:
         match message:
             case LiveAnonymizerSetup():
                 self._setup = message
+                # Libraries and weights are loaded before anybody waits for the first picture.
+                open_filter(message.filter, message.backend)
             case SessionReady():
                 self._session = self._begin(message)
             case SessionEnded(session=number) if self._session is not None and self._session.number == number:

@@ -41,6 +41,9 @@ class LiveDetectorWorker:
         match message:
             case LiveDetectorSetup():
                 self._setup = message
+                # What most streams want, before anybody waits for it.
+                usual = StreamDetectorSettings()
+                self._detectors[usual, True] = self.open(usual, needs_keypoints=True)
             case SessionReady():
                 self._begin(message)
             case SessionEnded():
