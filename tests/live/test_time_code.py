@@ -14,7 +14,9 @@ from tests.live.beeps import BEEP_S, BeepFinder, beeps
 from tests.live.time_code import TimeCode
 from tests.media import picture
 
-CODES = [TimeCode(camera=number % 16, clock_ms=number * 12_345_679 % 2**26, media_ms=number * 7_654_321 % 2**24) for number in range(12)]
+CODES = [
+    TimeCode(camera=number % 16, clock_ms=number * 12_345_679 % 2**26, media_ms=number * 7_654_321 % 2**24) for number in range(12)
+]
 
 
 def coded_picture(code: TimeCode, width: int = 640, height: int = 360) -> VideoFrame:
@@ -84,7 +86,9 @@ def test_beeps_are_heard_at_full_seconds(sample_format: str, rate_hz: int) -> No
     finder, found = BeepFinder(), []
     for first in range(rate_hz // 2, 4 * rate_hz - rate_hz // 10, rate_hz // 25):
         wave = beeps(first, rate_hz // 25, rate_hz)[None]
-        frame = av.AudioFrame.from_ndarray((wave * 32767).astype("int16") if sample_format == "s16" else wave, sample_format, "mono")
+        frame = av.AudioFrame.from_ndarray(
+            (wave * 32767).astype("int16") if sample_format == "s16" else wave, sample_format, "mono"
+        )
         frame.sample_rate, frame.pts, frame.time_base = rate_hz, first, Fraction(1, rate_hz)
         found += finder.hear(frame)
     assert found == pytest.approx([1, 2, 3], abs=0.003)
