@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.live.camera import Camera, Change
+from tests.live.camera import Camera, Change, SoundCodec, VideoCodec
 from tests.live.conftest import RATE, SIZE
 from tests.live.rtsp_control import RtspServer
 from tests.live.viewer import Viewer
@@ -41,9 +41,11 @@ def test_the_latency_is_that_of_the_way_and_not_of_the_clock(rtsp_server: RtspSe
 
 
 @pytest.mark.parametrize(("codec", "sound"), [("h264", "pcm_alaw"), ("hevc", "aac"), ("mjpeg", "pcm_alaw")])
-def test_every_codec_arrives_with_its_time_and_sound(rtsp_server: RtspServer, short_clip: Path, codec: str, sound: str) -> None:
-    settings = {"number": 3, "codec": codec, "sound": sound, "rate": 15, "gop_s": 0.5}
-    with Camera(short_clip, rtsp_server.publish_url(codec), **settings), Viewer(rtsp_server.read_url(codec)) as viewer:
+def test_every_codec_arrives_with_its_time_and_sound(
+    rtsp_server: RtspServer, short_clip: Path, codec: VideoCodec, sound: SoundCodec
+) -> None:
+    camera = Camera(short_clip, rtsp_server.publish_url(codec), number=3, codec=codec, sound=sound, rate=15, gop_s=0.5)
+    with camera, Viewer(rtsp_server.read_url(codec)) as viewer:
         viewer.wait_for(lambda seen: len(seen.frames) > 15 and len(seen.beeps) > 0)
     assert [(opening.codec, opening.sound) for opening in viewer.openings] == [(codec, sound)]
     assert {frame.camera for frame in viewer.frames} == {3}
@@ -95,8 +97,8 @@ def test_a_change_can_be_announced_anew(rtsp_server: RtspServer, short_clip: Pat
 
 
 def test_another_rate_and_size_than_the_clip_s_keep_its_speed(rtsp_server: RtspServer, short_clip: Path) -> None:
-    settings = {"rate": 10, "size": (160, 96), "has_clock": False}
-    with Camera(short_clip, rtsp_server.publish_url("slow"), **settings), Viewer(rtsp_server.read_url("slow")) as viewer:
+    slow = Camera(short_clip, rtsp_server.publish_url("slow"), rate=10, size=(160, 96), has_clock=False)
+    with slow, Viewer(rtsp_server.read_url("slow")) as viewer:
         frames = viewer.wait_for_frames(15)
     assert {frame.size for frame in frames} == {(160, 96)}
     assert viewer.longest_gap_s == pytest.approx(0.1, abs=0.002)
