@@ -67,6 +67,15 @@ class Child:
         self._process.kill()
         self._process.wait(_END_S)
 
+    def hang_up(self) -> None:
+        """As the end of the test would: the process is expected to end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def wait(self, deadline_s: float) -> None:
+        """Until it has ended. Raises subprocess.TimeoutExpired."""
+        self._process.wait(deadline_s)
+
     def close(self) -> None:
         """Kill the process if it lives, and let go of its pipes; to be called once or more."""
         self.kill()

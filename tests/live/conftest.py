@@ -11,7 +11,8 @@ from tests.live.camera import Camera
 from tests.live.rtsp_control import RtspServer
 from tests.media import Clip, Sound, write_clip
 
-SIZE = (320, 180)
+SIZE = (320, 192)
+"""Whole blocks, as Motion JPEG over RTP needs them."""
 RATE = 25
 NUMBER = 7
 

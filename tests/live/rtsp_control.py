@@ -246,10 +246,14 @@ class RtspServer:
         readers: int = 0,
         slow_readers_cut: int = 0,
         deadline_s: float = PATH_S,
+        answer_s: float = ANSWER_S,
     ) -> PathState:
-        """Until a path is published, or is not, and has, or has cut off, at least so many readers. Raises TimeoutError."""
+        """Until a path is published, or is not, and has, or has cut off, at least so many readers.
+
+        answer_s: how long after the deadline the server may take to say so. Raises TimeoutError.
+        """
         order = Await(path=path, is_live=is_live, readers=readers, slow_readers_cut=slow_readers_cut, deadline_s=deadline_s)
-        reply = self.order(order, deadline_s + ANSWER_S)
+        reply = self.order(order, deadline_s + answer_s)
         if not reply.is_met:
             raise TimeoutError(f"{path}: after {deadline_s} s it is {reply.paths.get(path, _NOBODY)}, wanted {order}")
         return reply.paths[path]

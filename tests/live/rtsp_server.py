@@ -27,7 +27,7 @@ from tests.live.rtsp_protocol import Guard, Packet, ProtocolError, Request, Role
 
 HOST = "127.0.0.1"
 METHODS = "OPTIONS, ANNOUNCE, DESCRIBE, SETUP, RECORD, PLAY, PAUSE, GET_PARAMETER, SET_PARAMETER, TEARDOWN"
-MOST_WAITING = 2 * 2**20
+MOST_WAITING = 2**20
 """Bytes that may wait for a slow reader before it is cut off."""
 _PORT_TRIES = 50
 _SEND_BUFFER = 2**18

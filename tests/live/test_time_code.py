@@ -30,7 +30,7 @@ def encoded(frames: list[VideoFrame], codec: str, options: dict[str, str]) -> li
     encoder = av.CodecContext.create(codec, "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
-    encoder.time_base, encoder.framerate, encoder.options, encoder.thread_count = Fraction(1, 25), 25, options, 1
+    encoder.time_base, encoder.framerate, encoder.options, encoder.thread_count = Fraction(1, 25), Fraction(25), options, 1
     decoder = av.CodecContext.create("h264" if codec == "libx264" else "hevc", "r")
     assert isinstance(decoder, av.VideoCodecContext)
     for number, frame in enumerate(frames):
@@ -62,7 +62,7 @@ def test_a_code_is_read_from_other_formats() -> None:
 def test_a_covered_code_is_none_and_not_a_wrong_one(where: slice) -> None:
     random = np.random.default_rng(3)
     for code in CODES:
-        luma = coded_picture(code).to_ndarray(format="gray")
+        luma = np.asarray(coded_picture(code).to_ndarray(format="gray"), np.uint8)
         luma[330:, where] = 128
         assert time_code.read_luma(luma) is None
         luma[330:, where] = random.choice(np.array([24, 228], np.uint8), (1, len(luma[0, where])))

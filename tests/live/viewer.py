@@ -6,7 +6,7 @@ import itertools
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self
 
@@ -179,6 +179,11 @@ class Viewer:
         return [frame.latency_s for frame in list(self.frames) if frame.latency_s is not None]
 
     @property
+    def longest_gap_s(self) -> float:
+        """Between neighbouring pictures, by their pts, in all connections alike; 0 for fewer than two."""
+        return max((after.pts_s - before.pts_s for before, after in itertools.pairwise(list(self.frames))), default=0.0)
+
+    @property
     def sound_lag_s(self) -> float:
         """By how much sound is later than pictures, by their pts; negative where it is earlier. Up to half a second either way.
 
@@ -223,8 +228,3 @@ class Viewer:
     def _process(self) -> Child:
         assert self._child is not None, "the viewer has not been started"
         return self._child
-
-
-def longest_gap_s(times_s: Sequence[float]) -> float:
-    """The longest time between two neighbours, 0 for fewer than two."""
-    return max((after - before for before, after in itertools.pairwise(times_s)), default=0.0)
