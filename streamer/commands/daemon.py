@@ -6,47 +6,43 @@ import argparse
 import os
 from pathlib import Path
 
-import yaml
-
+from streamer.config import convert_settings, name_in_file
 from streamer.errors import UsageError
-from streamer.live.asking import DEFAULT_ADDRESS, Daemon, reachable, split_address
+from streamer.live.addresses import AddressError, split_address
+from streamer.live.asking import DEFAULT_ADDRESS, Daemon
+from streamer.live.config import ServeSettings
+from streamer.live.secrets import Secrets
+from streamer.yaml_files import read_yaml
 
 TOKEN_VARIABLE = "VEIL_HTTP_TOKEN"
+_HERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where to find what listens on all addresses of this machine."""
 
 
 def add_daemon_options(parser: argparse.ArgumentParser) -> None:
     """`--address` and `--config`."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--address", metavar="HOST:PORT", help=f"http.address of the daemon (default: {DEFAULT_ADDRESS})")
-    where.add_argument("--config", metavar="FILE", type=Path, help="the daemon's settings, for its address and token")
+    where.add_argument("--config", metavar="FILE", type=Path, help="the daemon's settings, for its http.address and http.token")
 
 
 def daemon_of(arguments: argparse.Namespace) -> Daemon:
-    """Raises UsageError. The token of the environment wins over that of the file."""
+    """Raises UsageError. The token of the environment wins over that of the file, whose secret then need not be at hand."""
     token = os.environ.get(TOKEN_VARIABLE) or None
     if arguments.config is None:
-        host, port = split_address(arguments.address or DEFAULT_ADDRESS, "--address")
-        return Daemon(host=host, port=port, token=token)
-    address, kept = _http_of(arguments.config)
-    host, port = split_address(address, f"{arguments.config}: http.address")
-    return Daemon(host=reachable(host), port=port, token=token or kept)
+        return _daemon(arguments.address or DEFAULT_ADDRESS, token, "--address")
+    name_key = name_in_file(arguments.config)
+    settings = convert_settings(read_yaml(arguments.config), ServeSettings, name_key=name_key)
+    if not settings.http.enabled:
+        raise UsageError(f"{name_key('http.enabled')} is false, so that this daemon cannot be asked; its log tells how it is")
+    if token is None and settings.http.token is not None:
+        token = Secrets(settings.secrets_file, name_key=name_key).resolve(settings.http.token, "http.token")
+    return _daemon(settings.http.address, token, name_key("http.address"))
 
 
-def _http_of(path: Path) -> tuple[str, str | None]:
-    """http.address and http.token of a daemon's settings, without a look at its cameras.
-
-    This is the place where a `${secret:NAME}` is to be resolved as `veil serve` does it.
-    """
+def _daemon(address: str, token: str | None, name: str) -> Daemon:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    http = values.get("http", {}) if isinstance(values, dict) else {}
-    if not isinstance(http, dict):
-        raise UsageError(f"{path}: http must be a group of settings")
-    if http.get("enabled") is False:
-        raise UsageError(f"{path}: http.enabled is false, so that this daemon cannot be asked; only its log tells")
-    token = http.get("token")
-    if isinstance(token, str) and token.startswith("${secret:"):
-        raise UsageError(f"{path}: http.token is {token}; give the token itself in {TOKEN_VARIABLE}")
-    return str(http.get("address", DEFAULT_ADDRESS)), None if token is None else str(token)
+        host, port = split_address(address)
+    except AddressError as error:
+        raise UsageError(f"{name} {error}, is {address}") from None
+    return Daemon(host=_HERE.get(host, host), port=port, token=token)

@@ -34,20 +34,6 @@ class UnreachableError(InputError):
     """No daemon answers, or what answers is none."""
 
 
-def split_address(address: str, name: str) -> tuple[str, int]:
-    """Host and port of HOST:PORT, [::1]:PORT or :PORT; name: how the user knows the value. Raises UsageError."""
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536) or (":" in host and not address.startswith("[")):
-        raise UsageError(f"{name} must be HOST:PORT, such as {DEFAULT_ADDRESS}, is {address}")
-    return host or "127.0.0.1", int(port)
-
-
-def reachable(host: str) -> str:
-    """Where to find what listens on all addresses of this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
 def ask_status(daemon: Daemon) -> ServeStatus:
     """The status of now. Raises UnreachableError where none is to be had, UsageError where the token is wrong or missing."""
     connection = http.client.HTTPConnection(daemon.host, daemon.port, timeout=_ANSWER_LIMIT_S)

@@ -15,8 +15,8 @@ from streamer.live.messages import Preview, PreviewWanted, WebSetup
 from streamer.live.status import ServeStatus
 from streamer.live.web import health
 from streamer.workers.web import WebWorker
-from tests.streamer.browser import CHROMIUM, WHY_NOT, Browser, Page, browser
-from tests.streamer.statuses import HOSTILE, assorted_status, serve_status, small_jpeg, stream_status, tell, web_worker
+from tests.live.browser import CHROMIUM, WHY_NOT, Browser, Page, browser
+from tests.live.statuses import HOSTILE, assorted_status, serve_status, small_jpeg, stream_status, tell, web_worker
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WHY_NOT)
 

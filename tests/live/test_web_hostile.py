@@ -15,7 +15,7 @@ from streamer.live.web.listening import open_sockets
 from streamer.live.web.previews import PreviewDesk
 from streamer.live.web.server import MOST_CONNECTIONS, Server
 from streamer.live.web.site import Site
-from tests.streamer.statuses import serve_status, stream_status
+from tests.live.statuses import serve_status, stream_status
 
 LIMITS = Limits(request_s=0.5, response_s=0.5)
 _DEADLINE_S = 20.0

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streamer.live.status import LATENCY_BOUNDS_S, ServeStatus, StreamState
 from streamer.live.web.metrics import METRICS, exposition
-from tests.streamer.statuses import HOSTILE, assorted_status, fetch, output_status, serve_status, stream_status, tell, web_worker
+from tests.live.statuses import HOSTILE, assorted_status, fetch, output_status, serve_status, stream_status, tell, web_worker
 
 FREE_LABELS = {"stream", "reason", "role", "output", "kind", "state", "le", "version", "backend"}
 

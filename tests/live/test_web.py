@@ -21,7 +21,7 @@ from streamer.live.web.server import Server
 from streamer.messages import Message
 from streamer.pipeline import row_of
 from streamer.workers.web import WebWorker
-from tests.streamer.statuses import assorted_status, fetch, serve_status, small_jpeg, stream_status, tell, web_worker
+from tests.live.statuses import assorted_status, fetch, serve_status, small_jpeg, stream_status, tell, web_worker
 
 TOKEN = "correct horse"
 BEARER = f"Bearer {TOKEN}"
