@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(status)).decode())
     else:
-        _console().print(render(status))
+        Console(highlight=False, markup=False, soft_wrap=True).print(render(status))
     return ExitCode.DONE if status.is_healthy else ExitCode.INTERNAL
 
 
@@ -51,7 +51,8 @@ def _watch(daemon: Daemon, *, as_json: bool) -> NoReturn:
             print(msgspec.json.encode(status).decode(), flush=True)
             time.sleep(_EVERY_S)
             status = ask_status(daemon)
-    with Live(render(status), console=_console(), auto_refresh=False, screen=_console().is_terminal) as live:
+    console = Console(highlight=False, markup=False)
+    with Live(render(status), console=console, auto_refresh=False, screen=console.is_terminal) as live:
         reached = time.time()
         while True:
             time.sleep(_EVERY_S)
@@ -65,7 +66,3 @@ def _watch(daemon: Daemon, *, as_json: bool) -> NoReturn:
                 reached = time.time()
                 shown = render(status)
             live.update(shown, refresh=True)
-
-
-def _console() -> Console:
-    return Console(highlight=False, markup=False, soft_wrap=True)

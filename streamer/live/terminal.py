@@ -58,7 +58,8 @@ def _daemon(status: ServeStatus) -> Iterable[Text]:
     )
     restarts = f" ({status.detector_restarts} restarted)" if status.detector_restarts else ""
     yield Text(
-        f"{status.detectors} detectors{restarts} on {printable(status.backend)}, {cpu_s / max(up_s, 1.0):.2f} cores on average, "
+        f"{status.detectors} {'detector' if status.detectors == 1 else 'detectors'}{restarts} on {printable(status.backend)}, "
+        f"{cpu_s / max(up_s, 1.0):.2f} cores on average, "
         f"{status.memory_bytes / 2**20:.0f} MiB"
     )
     yield Text(f"settings {printable(status.config)}, reloads {status.reloads}")

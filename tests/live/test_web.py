@@ -135,8 +135,9 @@ def test_a_name_that_was_made_to_point_here_gets_nothing(host: str, path: str, w
     assert "door" not in answer.text
 
 
-def test_beyond_this_machine_any_name_will_do() -> None:
-    with web_worker(host="0.0.0.0", token=TOKEN) as one:
+@pytest.mark.parametrize("host", ["0.0.0.0", ""])
+def test_beyond_this_machine_any_name_will_do(host: str) -> None:
+    with web_worker(host=host, token=TOKEN) as one:
         tell(one, serve_status())
         assert fetch(one, "/api/streams", Host="cameras.example", Authorization=BEARER).status == 200
 
