@@ -45,6 +45,8 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
         "demo", "streamer.commands.demo", "make a clip of people who do not exist, anonymize it, and show both", forks="files"
     ),
     Subcommand("serve", "streamer.commands.serve", "anonymize live cameras, and publish or record a stream of each", forks="live"),
+    Subcommand("status", "streamer.commands.status", "say how the running daemon and its streams are"),
+    Subcommand("reload", "streamer.commands.reload", "let the running daemon read its settings again"),
     Subcommand("engines", "streamer.commands.engines", "build, list or remove the TensorRT engines of this machine's GPU"),
     Subcommand("doctor", "streamer.commands.doctor", "say what this machine has and whether Veil works on it"),
 )

@@ -12,10 +12,19 @@ STALE_S = 10.0
 """The supervisor sends news once a second; where there is none for so long, nothing that is known counts."""
 
 
+def no_news(status: ServeStatus | None, age_s: float) -> Response | None:
+    """The answer where what is known cannot be vouched for; None where it can. age_s: how old the status is."""
+    if status is None:
+        return line(HTTPStatus.SERVICE_UNAVAILABLE, "starting")
+    if age_s > STALE_S:
+        return line(HTTPStatus.SERVICE_UNAVAILABLE, f"no news of the streams for {age_s:.0f} s")
+    return None
+
+
 def health(status: ServeStatus | None, age_s: float) -> Response:
     """age_s: how old the status is."""
-    if (unknown := _unknown(status, age_s)) is not None:
-        return unknown
+    if (answer := no_news(status, age_s)) is not None:
+        return answer
     assert status is not None
     failed = _names("given up", (stream for stream in status.streams if stream.state == "failed"))
     silent = _names("silent", (stream for stream in status.streams if stream.is_silent))
@@ -26,21 +35,13 @@ def health(status: ServeStatus | None, age_s: float) -> Response:
 
 def readiness(status: ServeStatus | None, age_s: float) -> Response:
     """age_s: how old the status is."""
-    if (unknown := _unknown(status, age_s)) is not None:
-        return unknown
+    if (answer := no_news(status, age_s)) is not None:
+        return answer
     assert status is not None
     if status.is_ready:
         return line(HTTPStatus.OK, "ready")
     waits = _names("nothing sent yet", (stream for stream in status.streams if stream.frames_out + stream.slates == 0))
     return line(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(waits) or "not ready")
-
-
-def _unknown(status: ServeStatus | None, age_s: float) -> Response | None:
-    if status is None:
-        return line(HTTPStatus.SERVICE_UNAVAILABLE, "starting")
-    if age_s > STALE_S:
-        return line(HTTPStatus.SERVICE_UNAVAILABLE, f"no news of the streams for {age_s:.0f} s")
-    return None
 
 
 def _names(what: str, streams: Iterable[StreamStatus]) -> list[str]:

@@ -13,13 +13,13 @@ _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets, one for each address that the host has.
+    """Listening sockets, one for each address that the host has; an empty host has all of this machine's.
 
     Raises OutputError where the port is taken, UsageError where it cannot be had; one line that names http.address.
     """
     place = f"http.address: {shown_address(host, port)}"
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise _explain(error, place) from None
     opened: list[socket.socket] = []

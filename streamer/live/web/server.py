@@ -94,6 +94,7 @@ class Server:
             slowest.abort()
         self._open.add(conversation)
         try:
-            await conversation.run()
+            with contextlib.suppress(asyncio.CancelledError):  # when the server is closed
+                await conversation.run()
         finally:
             self._open.discard(conversation)

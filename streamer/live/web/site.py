@@ -14,7 +14,7 @@ import msgspec
 from streamer.live.status import ServeStatus
 from streamer.live.web.exchange import Request, Response, line, redirect
 from streamer.live.web.gate import Gate
-from streamer.live.web.health import STALE_S, health, readiness
+from streamer.live.web.health import health, no_news, readiness
 from streamer.live.web.metrics import CONTENT_TYPE, exposition
 from streamer.live.web.previews import PreviewDesk
 
@@ -126,15 +126,15 @@ class Site:
         return readiness(self._status, self._age_s)
 
     async def _streams(self, _: Request) -> Response:
-        """What cannot be vouched for any more is not shown as if it were so."""
-        if self._status is None or self._age_s > STALE_S:
-            return readiness(self._status, self._age_s)
+        if (answer := no_news(self._status, self._age_s)) is not None:
+            return answer
         headers = {"X-Veil-Login": "yes" if self._gate.needs_token else "no"}
         return Response(content_type="application/json", body=msgspec.json.encode(self._status), headers=headers)
 
     async def _metrics(self, _: Request) -> Response:
-        if self._status is None or self._age_s > STALE_S:
-            return readiness(self._status, self._age_s)
+        if (answer := no_news(self._status, self._age_s)) is not None:
+            return answer
+        assert self._status is not None
         return Response(content_type=CONTENT_TYPE, body=exposition(self._status).encode())
 
     async def _preview(self, name: str) -> Response:

@@ -6,14 +6,13 @@ import {
 
 const POLL_MS = 1500;
 const ANSWER_LIMIT_MS = 5000;
-const STALE_MS = 8000;
 const TREND_POINTS = 80;
+const TREND_WIDTH = 120;
 
 const byId = (id) => document.getElementById(id);
 const cards = new Map();
 let before = null;
 let reachedAt = null;
-let newsAt = null;
 
 function field(root, name) {
   return root.querySelector(`[data-field="${name}"]`);
@@ -26,6 +25,12 @@ function say(node, text) {
 
 function show(root, name, text) {
   say(field(root, name), text);
+}
+
+// What has not happened yet steps back, so that what has happened stands out.
+function showCount(root, name, text) {
+  show(root, name, text);
+  field(root, name).classList.toggle("nothing", text === "none" || text === "0");
 }
 
 function showState(root, state) {
@@ -78,12 +83,12 @@ class Card {
     show(root, "input", stream.input);
     show(root, "size", stream.width === null ? "none yet" : `${stream.width} × ${stream.height}${stream.codec ? `, ${stream.codec}` : ""}`);
     show(root, "filter", `${stream.filter}, look-ahead ${milliseconds(stream.look_ahead_s * 1000)}`);
-    show(root, "covered_whole", reasons(stream.covered_whole));
-    show(root, "dropped", reasons(stream.dropped));
-    show(root, "fallbacks", reasons(stream.fallbacks));
+    showCount(root, "covered_whole", reasons(stream.covered_whole));
+    showCount(root, "dropped", reasons(stream.dropped));
+    showCount(root, "fallbacks", reasons(stream.fallbacks));
     show(root, "queue", `${plural(stream.in_flight_frames, "frame", "frames")}, ${count(stream.queue_frames)} of them before detection`);
-    show(root, "reconnects", count(stream.reconnects));
-    show(root, "restarts", reasons(stream.restarts));
+    showCount(root, "reconnects", count(stream.reconnects));
+    showCount(root, "restarts", reasons(stream.restarts));
     fillList(field(root, "outputs"), stream.outputs, "output", fillOutput);
     field(root, "errors_box").hidden = stream.errors.length === 0;
     fillList(field(root, "errors"), stream.errors.slice(0, 5), "error", (item, event) => {
@@ -94,14 +99,20 @@ class Card {
     this.drawTrend(stream.latency_ms);
   }
 
+  // A line over the last minutes, with gaps where there was no latency to measure.
   drawTrend(latency) {
-    this.latencies.push(latency ?? 0);
+    this.latencies.push(latency);
     if (this.latencies.length > TREND_POINTS) this.latencies.shift();
     const highest = Math.max(100, ...this.latencies) * 1.15;
-    const step = 120 / (TREND_POINTS - 1);
-    const first = 120 - step * (this.latencies.length - 1);
-    const points = this.latencies.map((one, index) => `${(first + step * index).toFixed(2)},${(23 - (22 * one) / highest).toFixed(2)}`);
-    field(this.root, "line").setAttribute("points", points.join(" "));
+    const step = TREND_WIDTH / (TREND_POINTS - 1);
+    const first = TREND_WIDTH - step * (this.latencies.length - 1);
+    let path = "";
+    let isDrawing = false;
+    this.latencies.forEach((one, index) => {
+      if (one !== null) path += `${isDrawing ? "L" : "M"}${(first + step * index).toFixed(2)} ${(23 - (22 * one) / highest).toFixed(2)}`;
+      isDrawing = one !== null;
+    });
+    field(this.root, "line").setAttribute("d", path);
   }
 
   async refreshPicture() {
@@ -229,14 +240,13 @@ async function refresh() {
     return;
   }
   const status = await response.json();
-  if (before === null || before.now !== status.now) newsAt = Date.now();
   byId("logout").hidden = response.headers.get("X-Veil-Login") !== "yes";
   fillDaemon(status);
   fillStreams(status);
   fillVerdict(status);
   say(byId("updated"), `updated ${clockTime(status.now)}`);
   before = status;
-  showGone(Date.now() - newsAt > STALE_MS ? `There is no news since ${clockTime(newsAt / 1000)}.` : null);
+  showGone(null);
   await Promise.allSettled([...cards.values()].map((card) => card.refreshPicture()));
 }
 
