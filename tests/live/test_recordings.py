@@ -259,10 +259,9 @@ def test_a_file_that_may_not_grow_is_an_error_that_names_the_folder(tmp_path: Pa
     del worker
     recorder(tmp_path)
     (path,) = files(tmp_path)
-    seen = []
+    seen: list[int] = []
     with suppress(av.error.InvalidDataError), av.open(str(path)) as recording:  # the last picture is a part of one
-        for frame in recording.decode(video=0):
-            seen.append(number_of(frame.to_ndarray(format="gray")))
+        seen.extend(number_of(frame.to_ndarray(format="gray")) for frame in recording.decode(video=0))
     assert seen == list(range(len(seen)))
     assert len(seen) > 20, "what was on the disk can be watched"
 
