@@ -27,7 +27,7 @@ _MOST_LINES = 3
 _SHRINKING = 0.85
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def slate_planes(layout: PictureLayout, name: str, text: str) -> tuple[Plane, ...]:
     """The planes of a dark picture of this layout, 8 bits, with the name and the text below it. Not to be changed: it is kept."""
     ink = _ink(layout.width, layout.height, name, text)

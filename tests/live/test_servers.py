@@ -63,6 +63,7 @@ def watch(url: str) -> Watched:
     with av.open(url, options={"rtsp_transport": "tcp", "fflags": "nobuffer"}, timeout=(10, 10)) as container:
         for packet in container.demux():
             for frame in packet.decode():
+                assert isinstance(frame, av.VideoFrame | av.AudioFrame)
                 assert frame.time is not None
                 if isinstance(frame, av.VideoFrame):
                     watched.pictures.append((number_of(frame.to_ndarray(format="gray")), frame.time))
