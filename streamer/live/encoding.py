@@ -111,10 +111,10 @@ class LiveEncoder:
         self._last_keyframe_pts: int | None = None
         try:
             self._open(settings, settings.encoder)
-        except av.FFmpegError as error:
+        except OutputError as error:
             if settings.encoder == "h264":
-                raise OutputError(f"the encoder of H.264 cannot be opened: {error.strerror}") from None
-            logger.warning("this encoder cannot be opened, the processor encodes", encoder=settings.encoder, error=error.strerror)
+                raise
+            logger.warning("the processor encodes instead: {}", error)
             self._open(settings, "h264")
 
     def encode(self, frame: av.VideoFrame, pts: int, duration: int, *, wants_keyframe: bool) -> list[EncodedPacket]:
@@ -145,7 +145,8 @@ class LiveEncoder:
     def _open(self, settings: LiveVideoSettings, encoder: str) -> None:
         """Open it as a track of a small file in memory, whose beginning then tells the publishers what the pictures are.
 
-        NUT keeps the parameter sets in the form in which they are in the packets, which other formats change.
+        NUT keeps the parameter sets in the form in which they are in the packets, which other formats change. Raises OutputError
+        where the encoder does not work, or not at once.
         """
         kind, shape = ENCODERS[encoder], self.shape
         options = {**kind.options(settings), "bf": "0", "forced-idr": "1"}
@@ -163,7 +164,12 @@ class LiveEncoder:
         context.color_range, context.color_primaries = shape.color.range, shape.color.primaries
         context.color_trc, context.colorspace = shape.color.transfer, shape.color.matrix
         self._stream = stream
-        trial = self._stream.encode(self._trial_picture())
+        try:
+            trial = self._stream.encode(self._trial_picture())
+        except av.FFmpegError as error:
+            raise OutputError(f"{kind.codec} cannot be opened: {error.strerror}") from None
+        if not trial:
+            raise OutputError(f"{kind.codec} keeps pictures back")
         self._headers = bytes(context.extradata or b"")
         for packet in trial:
             packet.pts = packet.dts = 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 
@@ -29,6 +31,8 @@ class RecordingFolder:
         self._suffix = suffix
         self._keep_bytes = keep_bytes
         self._keep_s = keep_s
+        self._growing: BinaryIO | None = None
+        """Open and locked, so that another process that looks for leftovers leaves it alone."""
         self._finished = re.compile(rf"{re.escape(stream)}_\d{{8}}-\d{{6}}(_\d+)?\.(mp4|mkv)")
 
     def prepare(self) -> None:
@@ -37,8 +41,10 @@ class RecordingFolder:
             self._folder.mkdir(parents=True, exist_ok=True)
             leftovers = [path for path in self._folder.iterdir() if self._is_unfinished(path)]
             for path in sorted(leftovers):
+                if _is_locked(path):
+                    continue
                 if _has_pictures(path):
-                    self.finish(path)
+                    self._rename(path)
                 else:
                     path.unlink()
         except OSError as error:
@@ -55,30 +61,29 @@ class RecordingFolder:
                 name = f"{stem}{self._suffix}" if number == 1 else f"{stem}_{number}{self._suffix}"
                 temporary = self._temporary(name)
                 if not (self._folder / name).exists() and not temporary.exists():
-                    temporary.touch(exist_ok=False)
+                    self._growing = temporary.open("xb")
+                    fcntl.flock(self._growing, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     return temporary
         except OSError as error:
             raise self._failed(error) from None
         raise OutputError(f"{self._folder}: {stem}{self._suffix} and all names like it are taken")
 
-    def finish(self, temporary: Path) -> Path:
-        """Give a complete recording its name, when it is safe on the disk."""
-        final = self._folder / temporary.name[1:].removesuffix(".part")
+    def finish(self, temporary: Path) -> None:
+        """Give the recording that was begun last its name: it is complete."""
         try:
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.rename(final)
+            self._rename(temporary)
+            if self._growing is not None:
+                self._growing.close()
+                self._growing = None
         except OSError as error:
             raise self._failed(error) from None
-        return final
 
     def tidy(self) -> None:
         """Delete what is older than wished, and the oldest while all together take more than wished; one that grows counts."""
         try:
-            files = [path for path in self._folder.iterdir() if self._is_finished(path)]
-            ages = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in files)
-            growing = sum(path.stat().st_size for path in self._folder.iterdir() if self._is_unfinished(path))
-            total = growing + sum(size for _, size, _ in ages)
+            entries = [(entry.stat(), Path(entry.path)) for entry in os.scandir(self._folder) if entry.is_file()]
+            total = sum(found.st_size for found, path in entries if self._is_finished(path) or self._is_unfinished(path))
+            ages = sorted((found.st_mtime, found.st_size, path) for found, path in entries if self._is_finished(path))
             for ended, size, path in ages:
                 is_too_old = self._keep_s is not None and time.time() - ended > self._keep_s
                 is_too_much = self._keep_bytes is not None and total > self._keep_bytes
@@ -88,11 +93,17 @@ class RecordingFolder:
         except OSError as error:
             raise self._failed(error) from None
 
+    def _rename(self, temporary: Path) -> None:
+        """When it is safe on the disk, so that a power cut leaves no empty file."""
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.rename(self._folder / temporary.name[1:].removesuffix(".part"))
+
     def _temporary(self, name: str) -> Path:
         return self._folder / f".{name}.part"
 
     def _is_finished(self, path: Path) -> bool:
-        return self._finished.fullmatch(path.name) is not None and path.is_file()
+        return self._finished.fullmatch(path.name) is not None
 
     def _is_unfinished(self, path: Path) -> bool:
         name = path.name
@@ -100,6 +111,16 @@ class RecordingFolder:
 
     def _failed(self, error: OSError) -> OutputError:
         return OutputError(f"{self._folder}: {error.strerror or 'cannot be written'}")
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process records into it at this moment."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _has_pictures(path: Path) -> bool:

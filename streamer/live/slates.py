@@ -20,12 +20,14 @@ _TEXT = 0.72
 _MARGIN = 0.06
 """Of the picture's width, on either side."""
 _NAME_HEIGHT, _TEXT_HEIGHT = 0.13, 0.085
-"""Of the picture's height, unless the line is too long for that."""
+"""Of the picture's height, less where the text is long."""
 _SMALLEST_FONT_PX = 7
 _LINE_SPACING = 1.3
+_MOST_LINES = 3
+_SHRINKING = 0.85
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def slate_planes(layout: PictureLayout, name: str, text: str) -> tuple[Plane, ...]:
     """The planes of a dark picture of this layout, 8 bits, with the name and the text below it. Not to be changed: it is kept."""
     ink = _ink(layout.width, layout.height, name, text)
@@ -40,24 +42,45 @@ def _ink(width: int, height: int, name: str, text: str) -> NDArray[np.float32]:
     """(height, width): the brightness of the writing from 0 to 1."""
     picture = Image.new("L", (width, height))
     draw = ImageDraw.Draw(picture)
-    lines = [
-        (line, _fitting_font(line, width, height * part), round(255 * brightness))
-        for line, part, brightness in ((name, _NAME_HEIGHT, _NAME), (text, _TEXT_HEIGHT, _TEXT))
-        if line
-    ]
+    room = width * (1 - 2 * _MARGIN)
+    name_font = _font(max(height * _NAME_HEIGHT, _SMALLEST_FONT_PX))
+    name_font = _font(max(min(1.0, room / name_font.getlength(name)) * name_font.size, _SMALLEST_FONT_PX))
+    text_font, wrapped = _wrapped(text, room, height * _TEXT_HEIGHT)
+    lines = [(name, name_font, _NAME), *((line, text_font, _TEXT) for line in wrapped)]
     top = (height - sum(font.size * _LINE_SPACING for _, font, _ in lines)) / 2
     for line, font, brightness in lines:
-        draw.text((width / 2, top + font.size * _LINE_SPACING / 2), line, fill=brightness, font=font, anchor="mm")
+        middle = (width / 2, top + font.size * _LINE_SPACING / 2)
+        draw.text(middle, line, fill=round(255 * brightness), font=font, anchor="mm")
         top += font.size * _LINE_SPACING
     return np.asarray(picture, np.float32) / np.float32(255)
 
 
-def _fitting_font(line: str, width: int, height_px: float) -> ImageFont.FreeTypeFont:
-    """As large as wanted, smaller where the line would leave the picture; never too small to be read."""
-    font = _font(max(height_px, _SMALLEST_FONT_PX))
-    room = width * (1 - 2 * _MARGIN)
-    needed = font.getlength(line)
-    return font if needed <= room else _font(max(font.size * room / needed, _SMALLEST_FONT_PX))
+def _wrapped(text: str, room: float, height_px: float) -> tuple[ImageFont.FreeTypeFont, list[str]]:
+    """A font, as large as wanted or smaller, and the lines that the text is broken into with it; what does not fit is cut off."""
+    size = max(height_px, _SMALLEST_FONT_PX)
+    while True:
+        font = _font(size)
+        lines = _broken(text, font, room)
+        fits = len(lines) <= _MOST_LINES and all(font.getlength(line) <= room for line in lines)
+        if fits or size == _SMALLEST_FONT_PX:
+            return font, [_cut(line, font, room) for line in lines[:_MOST_LINES]]
+        size = max(size * _SHRINKING, _SMALLEST_FONT_PX)
+
+
+def _broken(text: str, font: ImageFont.FreeTypeFont, room: float) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _cut(line: str, font: ImageFont.FreeTypeFont, room: float) -> str:
+    while len(line) > 1 and font.getlength(line) > room:
+        line = line[:-1]
+    return line
 
 
 def _font(size_px: float) -> ImageFont.FreeTypeFont:

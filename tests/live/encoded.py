@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from io import BytesIO
+from typing import Any
 
 import av
 import numpy as np
@@ -32,7 +33,7 @@ def numbered_planes(number: int, layout: PictureLayout = LAYOUT) -> tuple[NDArra
     return (luma, *(np.full(shape, 128, np.uint8) for shape in layout.plane_shapes[1:]))
 
 
-def number_of(luma: NDArray[np.uint8]) -> int:
+def number_of(luma: NDArray[Any]) -> int:
     """The number that a decoded picture shows."""
     width = luma.shape[1]
     middles = [(2 * bit + 1) * width // (2 * _BITS) for bit in range(_BITS)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import resource
@@ -183,6 +184,20 @@ def test_what_a_crash_left_is_finished_or_removed(tmp_path: Path) -> None:
     worker.close()
 
 
+def test_a_recording_that_grows_is_no_leftover(tmp_path: Path) -> None:
+    opened, pictures = encoded(range(20))
+    worker = recorder(tmp_path, segment_s=60)
+    answers(worker, opened, SILENCE, *pictures[:15])
+    (growing,) = files(tmp_path)
+    successor = recorder(tmp_path, segment_s=60)
+    assert files(tmp_path) == [growing]
+    answers(successor, opened, SILENCE, *pictures[10:])
+    answers(worker, *pictures[15:])
+    worker.close()
+    successor.close()
+    assert [[number for number, _ in read_numbers(str(path))] for path in files(tmp_path)] == [list(range(20)), list(range(10, 20))]
+
+
 def folder_of(tmp_path: Path, *, keep_bytes: float | None = None, keep_s: float | None = None) -> RecordingFolder:
     for day in range(1, 6):
         path = tmp_path / f"door_2026010{day}-120000.mp4"
@@ -243,6 +258,7 @@ def test_a_disk_without_space_is_said_before_anything_is_begun(tmp_path: Path, m
     assert files(tmp_path) == []
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_a_file_that_may_not_grow_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
     """A limit of the kernel stands for the full disk: the next write fails in the middle of a recording."""
     opened, pictures = encoded(range(400), keyframe_s=0.2)
@@ -256,13 +272,14 @@ def test_a_file_that_may_not_grow_is_an_error_that_names_the_folder(tmp_path: Pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
-    del worker
+    del worker  # its process would end
+    gc.collect()
     recorder(tmp_path)
     (path,) = files(tmp_path)
-    seen = []
+    assert path.name.startswith("door_")
+    seen: list[int] = []
     with suppress(av.error.InvalidDataError), av.open(str(path)) as recording:  # the last picture is a part of one
-        for frame in recording.decode(video=0):
-            seen.append(number_of(frame.to_ndarray(format="gray")))
+        seen.extend(number_of(frame.to_ndarray(format="gray")) for frame in recording.decode(video=0))
     assert seen == list(range(len(seen)))
     assert len(seen) > 20, "what was on the disk can be watched"
 
