@@ -1,4 +1,4 @@
-"""Tries inputs and outputs, each in a process of its own that is killed when it takes too long: FFmpeg's calls can hang for ever.
+"""Tries inputs and outputs, each in a process of its own that ends when it takes too long: FFmpeg's calls can hang for ever.
 
 probe(requests) -> python -m streamer.live.trying (one for each, several at a time) -> Answer
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 import subprocess
 import sys
 import time
@@ -19,8 +20,8 @@ from streamer.environment import without_secrets
 from streamer.redaction import redact
 
 AT_ONCE = 8
-_START_S = 10.0
-"""Longest that a process may take to begin and to end, on a busy machine."""
+_START_S = 20.0
+"""Longest that a process may take before its time runs, on a busy machine."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,5 +84,7 @@ def _answer_of(process: subprocess.Popen[bytes], request: Request, limit_s: floa
     except subprocess.TimeoutExpired:
         return Answer(works=False, fact=f"does not answer within {request.timeout_s:g} s")
     except msgspec.DecodeError:
+        if process.returncode == -signal.SIGALRM:
+            return Answer(works=False, fact=f"does not answer within {request.timeout_s:g} s")
         return Answer(works=False, fact=f"the process that tried it ended without an answer (exit code {process.returncode})")
     return msgspec.structs.replace(answer, fact=redact(answer.fact))

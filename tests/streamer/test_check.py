@@ -152,7 +152,7 @@ def test_an_input_that_fails_ends_with_3_and_an_output_alone_with_5(
     away = f"rtsp://admin:{PASSWORD}@127.0.0.1:{port}/"
     assert check(file, stream("", source=f"{away}in", outputs=f"{away}out"), "--probe") == ExitCode.INPUT
     shown = capsys.readouterr().out
-    assert f"FAILED       camera1: rtsp://***@127.0.0.1:{port}/in: nobody listens there (connection refused)" in shown
+    assert f"FAILED       camera1: rtsp://***@127.0.0.1:{port}/in: connection refused" in shown
     assert check(file, stream("loop: true", source=str(face_clip), outputs=f"{away}out"), "--probe") == ExitCode.OUTPUT
     assert PASSWORD not in shown + capsys.readouterr().out
 
