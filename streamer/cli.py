@@ -48,6 +48,8 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand("status", "streamer.commands.status", "say how the running daemon and its streams are"),
     Subcommand("reload", "streamer.commands.reload", "let the running daemon read its settings again"),
     Subcommand("engines", "streamer.commands.engines", "build, list or remove the TensorRT engines of this machine's GPU"),
+    Subcommand("check", "streamer.commands.check", "validate a file of live streams without starting anything, or try its cameras"),
+    Subcommand("schema", "streamer.commands.schema", "print what such a file may hold, as a JSON Schema or a commented file"),
     Subcommand("doctor", "streamer.commands.doctor", "say what this machine has and whether Veil works on it"),
 )
 
@@ -71,6 +73,8 @@ examples:
   veil anonymize 'trip/**/*.jpg' -o safe/  every photo that matches, into safe/
   veil verify clip.mp4 clip_anonymized.mp4 proves that no face shows
   veil demo                                shows what Veil does, on a clip it makes itself
+  veil check stream.yaml --probe           says what is wrong with a file of live streams, and tries its cameras
+  veil schema --yaml                       shows every setting of such a file
   veil doctor                              says what this machine has
 """
 

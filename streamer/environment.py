@@ -27,6 +27,11 @@ def take_secrets() -> Mapping[str, str]:
     return _taken
 
 
+def without_secrets() -> dict[str, str]:
+    """The environment for processes that this one starts."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
 def _overwrite(name: str) -> None:
     library = ctypes.CDLL(None)
     library.getenv.restype = ctypes.c_void_p

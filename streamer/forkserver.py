@@ -16,13 +16,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Literal
 
 import msgspec
 
-from streamer.environment import PREFIX
+from streamer.environment import without_secrets
 from streamer.errors import InternalError
 
 LONGEST_REQUEST = 1 << 16
@@ -75,7 +74,7 @@ class ForkServer:
                 [*command, "--parent", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**_without_secrets(os.environ), **_THREAD_BOUNDS},
+                env={**without_secrets(), **_THREAD_BOUNDS},
                 pass_fds=(theirs.fileno(),),
             )
 
@@ -116,10 +115,6 @@ class ForkServer:
         self._socket.close()
         self._popen.kill()  # it may still be importing
         self._popen.wait()
-
-
-def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith(PREFIX)}
 
 
 def _becomes_reaper(*, is_reaper: bool) -> bool:

@@ -58,7 +58,7 @@ def secrets_in_url(url: str) -> list[str]:
     path, query = _split_query(place)
     found += [pair["value"] for pair in _QUERY_VALUE.finditer(query) if _is_secret_value(pair["name"], pair["value"])]
     if _is_rtmp(parts[1]):
-        found += [part for part in path.split("/") if _SECRET_LOOKING.fullmatch(part)]
+        found += [part for part in path.split("/")[1:] if _SECRET_LOOKING.fullmatch(part)]
     found += [unquote(secret) for secret in found]
     if userinfo:  # what the header of basic authentication holds
         found.append(base64.b64encode(unquote(f"{user}:{password}").encode()).decode())
@@ -76,7 +76,8 @@ def _redact_url(url: re.Match[str]) -> str:
     userinfo, place = _split_userinfo(url[2])
     path, query = _split_query(place)
     if _is_rtmp(url[1]):
-        path = "/".join(HIDDEN if _SECRET_LOOKING.fullmatch(part) else part for part in path.split("/"))
+        host, *parts = path.split("/")
+        path = "/".join([host, *(HIDDEN if _SECRET_LOOKING.fullmatch(part) else part for part in parts)])
     return url[1] + (f"{HIDDEN}@" if userinfo else "") + path + _QUERY_VALUE.sub(_redact_pair, query)
 
 

@@ -19,7 +19,7 @@ class ZoneSettings(Settings, frozen=True, kw_only=True):
     do: Literal["cover", "ignore"] = "cover"
     """cover: always covered, plain. ignore: faces whose middle lies here are left as they are, for posters and screens."""
     schedule: tuple[str, ...] = ()
-    """Local times at which it counts, such as 'mon-fri 08:00-18:00' or 'sat,sun 22:00-06:00'; none means always."""
+    """Local times at which it counts: 'mon-fri 08:00-18:00', 'sat,sun', '22:00-06:00' (into the next day); none means always."""
 
 
 class OutputSettings(Settings, frozen=True, kw_only=True):

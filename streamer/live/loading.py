@@ -60,7 +60,8 @@ class Loaded:
 def load_serve_settings(path: Path) -> Loaded:
     """Raises UsageError with one line: file, key, what is wrong. All secrets are known to the log's redaction afterwards."""
     name_key = name_in_file(path)
-    settings = named(convert_settings(read_yaml(path), ServeSettings, name_key=name_key))
+    values = read_yaml(path)
+    settings = named(convert_settings({} if values is None else values, ServeSettings, name_key=name_key))
     secrets = Secrets(settings.secrets_file, name_key=name_key)
     inputs: list[Address] = []
     outputs: list[Address] = []

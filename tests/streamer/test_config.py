@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import pytest
 import yaml
 
 from models.backends import BACKEND_NAMES
-from streamer import config
 from streamer.config import AnonymizeSettings, make_settings, merge_values, read_settings_file
+from streamer.docstrings import field_sentences, sentence_of
 from streamer.errors import ExitCode, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -40,25 +39,16 @@ def test_every_backend_can_be_set() -> None:
         make_settings({"backend": "abacus"}, name_key=str)
 
 
-def sentences_of_the_code() -> dict[str, str]:
-    """The docstring of every field by its key, read from the source of the settings."""
-    classes = {node.name: node for node in ast.parse(Path(config.__file__).read_text()).body if isinstance(node, ast.ClassDef)}
-
-    def fields_of(name: str, prefix: str) -> dict[str, str]:
-        sentences = {}
-        body = classes[name].body
-        for field, after in zip(body, [*body[1:], None], strict=True):
-            if not isinstance(field, ast.AnnAssign) or not isinstance(field.target, ast.Name):
-                continue
-            key = prefix + field.target.id
-            if isinstance(field.annotation, ast.Name) and field.annotation.id in classes:
-                sentences[key] = ast.get_docstring(classes[field.annotation.id]) or ""
-                sentences |= fields_of(field.annotation.id, f"{key}.")
-            elif isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                sentences[key] = str(after.value.value)
-        return sentences
-
-    return fields_of("AnonymizeSettings", "")
+def sentences_of_the_code(kind: type[msgspec.Struct], prefix: str = "") -> dict[str, str]:
+    """The sentence of every key, read from the source of the settings."""
+    sentences = {}
+    for field in msgspec.structs.fields(kind):
+        key = prefix + field.name
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            sentences |= {key: sentence_of(field.type)} | sentences_of_the_code(field.type, f"{key}.")
+        else:
+            sentences[key] = field_sentences(kind)[field.name]
+    return sentences
 
 
 def test_the_shipped_file_explains_every_key_in_the_words_of_the_code() -> None:
@@ -74,7 +64,7 @@ def test_the_shipped_file_explains_every_key_in_the_words_of_the_code() -> None:
             if line.endswith(":"):
                 group = f"{key}."
 
-    assert explained == sentences_of_the_code()
+    assert explained == sentences_of_the_code(AnonymizeSettings)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +85,7 @@ def test_the_shipped_file_explains_every_key_in_the_words_of_the_code() -> None:
         ("filter: {cells: 2.5}", "filter.cells must be a whole number at least 1 and at most 64, is 2.5"),
         ("overwrite: maybe", "overwrite must be true or false, is maybe"),
         ("overwrite: 1", "overwrite must be true or false, is 1"),
+        ("report: true\nreport: false", "is not valid YAML at line 2 (report is there twice)"),
         ("video:", "video must be a group of settings, each on its own line, is null"),
     ],
 )
