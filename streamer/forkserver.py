@@ -24,6 +24,7 @@ import msgspec
 
 from streamer.environment import PREFIX
 from streamer.errors import InternalError
+from streamer.sdnotify import SERVICE_VARIABLES
 
 LONGEST_REQUEST = 1 << 16
 """Bytes."""
@@ -75,7 +76,7 @@ class ForkServer:
                 [*command, "--parent", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**_without_secrets(os.environ), **_THREAD_BOUNDS},
+                env={**_for_children(os.environ), **_THREAD_BOUNDS},
                 pass_fds=(theirs.fileno(),),
             )
 
@@ -118,8 +119,9 @@ class ForkServer:
         self._popen.wait()
 
 
-def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith(PREFIX)}
+def _for_children(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without secrets and without the way to the service manager, to whom the daemon alone speaks."""
+    return {name: value for name, value in environment.items() if not name.startswith(PREFIX) and name not in SERVICE_VARIABLES}
 
 
 def _becomes_reaper(*, is_reaper: bool) -> bool:

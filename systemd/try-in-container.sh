@@ -34,7 +34,8 @@ fi
 
 cat >"$workplace/stream.yaml" <<'SETTINGS'
 streams:
-  - {name: door, input: /var/lib/veil/veil-demo/demo.mp4, loop: true, outputs: /var/lib/veil/recordings, filter: {name: pixelate}}
+  - {name: door, input: /var/lib/veil/veil-demo/demo.mp4, loop: true, outputs: /var/lib/veil/recordings/, filter: {name: pixelate}}
+http: {token: "${secret:door}"}
 SETTINGS
 cat >"$workplace/trial.service" <<'TRIAL'
 [Unit]
@@ -143,7 +144,7 @@ for unit in "$source_tree/systemd/veil.service" "$workplace/trial.service"; do
 done
 mkdir -p "$workplace/etc/credentials"
 cp "$workplace/stream.yaml" "$workplace/etc/"
-(umask 077 && printf secret >"$workplace/etc/credentials/door")
+(umask 077 && printf secret-of-the-trial-0123456789 >"$workplace/etc/credentials/door")
 echo "== booting"
 timeout 600 systemd-nspawn --quiet --directory=/ --volatile=yes --boot --private-network --register=no --keep-unit --console=read-only \
     --bind-ro="$workplace/veil:/opt/veil" --bind="$workplace/etc:/etc/veil" --bind="$workplace/out:/out" \
