@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from streamer.redaction import register
 
 PREFIX = "VEIL_SECRET_"
+SERVICE_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""What the service manager puts into the environment of the daemon, and no other process is to have."""
 
 _taken: dict[str, str] = {}
 
@@ -27,9 +29,10 @@ def take_secrets() -> Mapping[str, str]:
     return _taken
 
 
-def without_secrets() -> dict[str, str]:
-    """The environment for processes that this one starts."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+def for_children() -> dict[str, str]:
+    """The environment for processes that this one starts: without secrets, and without the way to the service manager, to whom the
+    daemon alone speaks."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) and name not in SERVICE_VARIABLES}
 
 
 def _overwrite(name: str) -> None:

@@ -21,7 +21,7 @@ from typing import Literal
 
 import msgspec
 
-from streamer.environment import without_secrets
+from streamer.environment import for_children
 from streamer.errors import InternalError
 
 LONGEST_REQUEST = 1 << 16
@@ -74,7 +74,7 @@ class ForkServer:
                 [*command, "--parent", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env={**without_secrets(), **_THREAD_BOUNDS},
+                env={**for_children(), **_THREAD_BOUNDS},
                 pass_fds=(theirs.fileno(),),
             )
 

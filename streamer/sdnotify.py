@@ -12,6 +12,8 @@ from collections.abc import MutableMapping
 
 from loguru import logger
 
+from streamer.environment import SERVICE_VARIABLES
+
 _SEND_LIMIT_S = 1.0
 _LONGEST_STATUS = 2000  # bytes; systemd refuses datagrams of more than 4096
 
@@ -25,9 +27,7 @@ class ServiceManager:
 
     def __init__(self, environment: MutableMapping[str, str] | None = None) -> None:
         environment = os.environ if environment is None else environment
-        address = environment.pop("NOTIFY_SOCKET", "")
-        interval_us = environment.pop("WATCHDOG_USEC", "")
-        watched = environment.pop("WATCHDOG_PID", str(os.getpid()))
+        address, interval_us, watched = (environment.pop(name, "") for name in SERVICE_VARIABLES)
         self._address: str | None = None
         self._is_failing = False
         self._watchdog_s: float | None = None
@@ -37,7 +37,7 @@ class ServiceManager:
             self._address = "\0" + address[1:]
         elif address:
             logger.warning("NOTIFY_SOCKET is neither a path nor an abstract address; the service manager is told nothing")
-        if self._address and watched == str(os.getpid()) and interval_us.isdecimal() and int(interval_us):
+        if self._address and watched in ("", str(os.getpid())) and interval_us.isdecimal() and int(interval_us):
             self._watchdog_s = int(interval_us) / 1e6 / 2
 
     @property

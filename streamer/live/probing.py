@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from streamer.environment import without_secrets
+from streamer.environment import for_children
 from streamer.redaction import redact
 
 AT_ONCE = 8
@@ -64,7 +64,7 @@ def _process_for(request: Request) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=without_secrets(),
+        env=for_children(),
     )
     try:
         assert process.stdin is not None

@@ -15,6 +15,7 @@ from streamer.channel import Hub
 from streamer.errors import InternalError
 from streamer.forkserver import ChildStart, ForkServer
 from streamer.heartbeat import HeartbeatPage
+from streamer.sdnotify import SERVICE_VARIABLES
 from tests.streamer.running import REPOSITORY, nothing_left_behind
 
 
@@ -92,6 +93,20 @@ def test_a_child_has_the_descriptors_that_it_was_given_and_not_those_of_others(p
         assert sum("veil-ring-of-this-test" in link for link in links) == 1
     ours = [os.readlink(link) for link in Path(f"/proc/{server_of(place).pid}/fd").iterdir()]
     assert not [link for link in ours if "veil-" in link]
+
+
+def test_children_have_no_way_to_the_service_manager(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SERVICE_VARIABLES:
+        monkeypatch.setenv(name, "1")
+    with ForkServer() as server:
+        other = Place(server)
+        child = other.start()
+        other.hear(1)
+        inherited = Path(f"/proc/{child.pid}/environ").read_bytes().split(b"\0")
+        other.close()
+    names = {line.partition(b"=")[0].decode() for line in inherited}
+    assert "PYTHONPATH" in names
+    assert not names & set(SERVICE_VARIABLES)
 
 
 def test_the_server_has_no_thread_that_a_fork_would_lose(place: Place) -> None:
