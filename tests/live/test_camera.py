@@ -58,6 +58,10 @@ def test_a_copied_clip_goes_on_over_its_seam_with_its_own_sound(rtsp_server: Rts
         with Viewer(rtsp_server.read_url("copy"), thumbnail_px=SIZE[0], thumbnail_every=RATE) as viewer:
             viewer.wait_for_frames(3 * RATE)
         assert camera.losses == []
+        rtsp_server.drop_publisher("copy")
+        camera.wait_for(lambda filming: filming.publications == 2)
+        with Viewer(rtsp_server.read_url("copy")) as again:
+            again.wait_for_frames(RATE)
     times = [frame.pts_s for frame in viewer.frames]
     assert times == sorted(set(times))
     assert viewer.longest_gap_s < 2.5 / RATE
