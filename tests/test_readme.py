@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-import streamer.commands.verify
 import trainer.cli
-from streamer.cli import EXIT_CODES, build_parser
+from streamer.cli import EXIT_CODES, SUBCOMMANDS, build_parser
 from streamer.commands.options import OPTIONS, settings_from
 from streamer.filters import FILTERS
 from streamer.report import SCHEMA, ReportWriter
@@ -75,9 +75,10 @@ def test_every_option_that_is_mentioned_exists() -> None:
     evaluation, _ = trainer.cli.build_parser(["evaluate", "generator"])
     evaluation.parse_args(["evaluate", "generator", "g.onnx", "--data", "d", "--count", "2", "--recognize-count", "2"])
     parsed_elsewhere |= {"--count", "--recognize-count"}
-    verification = argparse.ArgumentParser()
-    streamer.commands.verify.add_arguments(verification)
-    parsed_elsewhere |= set(re.findall(r"--[a-z][a-z-]+", verification.format_help()))
+    for row in SUBCOMMANDS:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(row.module).add_arguments(parser)
+        parsed_elsewhere |= set(re.findall(r"--[a-z][a-z-]+", parser.format_help()))
 
     assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known | parsed_elsewhere
 

@@ -21,7 +21,7 @@ from streamer.live.addresses import AddressError, input_kind, is_loopback, outpu
 from streamer.live.config import Point, ServeSettings, StreamSettings, ZoneSettings
 from streamer.live.schedules import ScheduleError, parse_span
 from streamer.live.secrets import Secrets
-from streamer.redaction import redact, register_url
+from streamer.redaction import redact, register, register_url
 from streamer.yaml_files import read_yaml
 
 LATENCY_BESIDE_LOOK_AHEAD_MS = 200
@@ -73,16 +73,13 @@ def load_serve_settings(path: Path) -> Loaded:
     loaded = Loaded(settings=settings, secrets=secrets, inputs=tuple(inputs), outputs=tuple(outputs), name_key=name_key)
     for address in (*inputs, *outputs):
         register_url(address.url)
+    if settings.http.token is not None:
+        register(secrets.resolve(settings.http.token, "http.token"))
     for rule in RULES:
         objection = next(rule(loaded), None)
         if objection is not None:
             raise UsageError(f"{name_key(objection[0])} {redact(objection[1])}")
     return loaded
-
-
-def read_serve_settings(path: Path) -> ServeSettings:
-    """As `load_serve_settings`, the settings alone."""
-    return load_serve_settings(path).settings
 
 
 def named(settings: ServeSettings) -> ServeSettings:
@@ -116,6 +113,8 @@ def _streams_are_there(loaded: Loaded) -> Iterator[Objection]:
 def _names_differ(loaded: Loaded) -> Iterator[Objection]:
     first: dict[str | None, int] = {}
     for number, stream in enumerate(loaded.settings.streams):
+        if stream.name is not None and stream.name.endswith("\n"):  # which the pattern of names lets pass
+            yield f"streams[{number}].name", "ends with a line break"
         if stream.name in first:
             yield f"streams[{number}].name", f"must differ from that of streams[{first[stream.name]}], is {stream.name} too"
         first[stream.name] = number

@@ -10,6 +10,7 @@ import pytest
 from streamer.cli import main
 from streamer.errors import ExitCode
 from tests.live.camera import Camera
+from tests.live.conftest import RATE, SIZE
 from tests.live.rtsp_control import Passwords, RtspServer
 from tests.streamer.running import REPOSITORY
 
@@ -45,7 +46,7 @@ def test_cameras_are_described_and_a_wrong_password_is_named(
         file.write_text(text.replace("${secret:door}", "wr0ng-password"))
         assert check(file) == ExitCode.INPUT
         wrong = capsys.readouterr().out
-    assert re.search(rf"works +door: rtsp://\*\*\*@{place}/door: h264 320x180, 25 fps, sound aac\n", right)
+    assert re.search(rf"works +door: rtsp://\*\*\*@{place}/door: h264 {SIZE[0]}x{SIZE[1]}, {RATE} fps, sound aac\n", right)
     assert f"FAILED       door: rtsp://***@{place}/door: wrong user name or password (401)\n" in wrong
     assert "w/rd" not in right + wrong
     assert "wr0ng" not in right + wrong

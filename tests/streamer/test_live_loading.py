@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamer.errors import ExitCode, UsageError
-from streamer.live.loading import load_serve_settings, read_serve_settings
+from streamer.live.loading import load_serve_settings
 
 CAMERA = "rtsp://192.0.2.1/a"
 TWO = "streams:\n  - {input: 'rtsp://192.0.2.1/a', outputs: 'rtsp://192.0.2.9/a'}\n  - {input: 'rtsp://192.0.2.2/b', outputs: %s}\n"
@@ -36,7 +36,7 @@ def refusal(file: Path, text: str) -> str:
 
 def test_three_lines_are_enough(file: Path) -> None:
     file.write_text(f"streams:\n  - input: {CAMERA}\n    outputs: rtsp://127.0.0.1:8554/a\n")
-    (one,) = read_serve_settings(file).streams
+    (one,) = load_serve_settings(file).settings.streams
     assert (one.name, one.input, [target.to for target in one.targets]) == ("camera1", CAMERA, ["rtsp://127.0.0.1:8554/a"])
 
 
@@ -45,7 +45,7 @@ def test_streams_without_a_name_are_counted(file: Path) -> None:
         "streams:\n  - {input: rtsp://a/1, outputs: rtsp://z/1}\n  - {input: rtsp://a/2, outputs: rtsp://z/2, name: door}\n"
         "  - {input: rtsp://a/3, outputs: rtsp://z/3}\n"
     )
-    assert [one.name for one in read_serve_settings(file).streams] == ["camera1", "door", "camera3"]
+    assert [one.name for one in load_serve_settings(file).settings.streams] == ["camera1", "door", "camera3"]
 
 
 def test_the_addresses_of_all_enabled_streams_are_there_with_their_keys(file: Path) -> None:
@@ -104,6 +104,7 @@ def test_a_wrong_value_is_named_with_its_path(file: Path, text: str, message: st
             TWO % "rtsp://192.0.2.9/b" + "  - {input: rtsp://c/c, outputs: rtsp://z/z, name: camera1}",
             "streams[2].name must differ from ",
         ),
+        (stream("name: |\n      door"), "streams[0].name ends with a line break"),
         (TWO % "rtsp://192.0.2.9/a", "streams[1].outputs is the same as streams[0].outputs: rtsp://192.0.2.9/a"),
         (
             TWO % "'RTSP://u:password@192.0.2.9:554//a/'",
@@ -181,7 +182,7 @@ def test_keys_that_contradict_each_other_are_named(file: Path, text: str, messag
 )
 def test_what_fits_together_is_taken(file: Path, text: str) -> None:
     file.write_text(text)
-    assert read_serve_settings(file).streams
+    assert load_serve_settings(file).settings.streams
 
 
 def test_a_stream_that_is_left_out_may_use_what_another_uses(file: Path) -> None:

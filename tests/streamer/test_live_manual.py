@@ -15,7 +15,7 @@ import yaml
 from streamer.cli import main
 from streamer.docstrings import field_sentences
 from streamer.live.config import OutputSettings, ServeSettings, StreamSettings, ZoneSettings
-from streamer.live.loading import read_serve_settings
+from streamer.live.loading import load_serve_settings
 from streamer.live.manual import manual
 from streamer.live.schema import serve_schema
 
@@ -29,7 +29,7 @@ def test_the_shipped_manual_is_that_of_the_code() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_each_shipped_file_loads_and_fits_the_schema(path: Path) -> None:
-    assert read_serve_settings(path).streams
+    assert load_serve_settings(path).settings.streams
     jsonschema.Draft202012Validator(serve_schema()).validate(yaml.safe_load(path.read_text()))
 
 

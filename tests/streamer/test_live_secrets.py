@@ -177,3 +177,13 @@ def test_the_settings_keep_the_references(places: Path, tmp_path: Path) -> None:
     assert loaded.outputs[0].url == "rtmp://a/b/stream-key-1-of-2026"
     assert not any(secret in repr(loaded) for secret in ("from-credential", "stream-key", "long-enough"))
     assert redact("stream-key-1-of-2026 a-long-enough-token from-credential") == "*** *** ***"
+
+
+def test_credentials_that_stand_in_the_file_are_hidden_too(tmp_path: Path) -> None:
+    file = tmp_path / "door.yaml"
+    file.write_text(
+        "streams:\n  - {input: 'rtsp://u:pass%40word@h/a', outputs: 'srt://h:9?passphrase=hush-hush'}\n"
+        "http: {token: a-long-enough-token}\n"
+    )
+    load_serve_settings(file)
+    assert redact("pass@word pass%40word hush-hush a-long-enough-token") == "*** *** *** ***"
