@@ -37,12 +37,12 @@ streams:
   - {name: door, input: /var/lib/veil/veil-demo/demo.mp4, loop: true, outputs: /var/lib/veil/recordings/, filter: {name: pixelate}}
 http: {token: "${secret:door}"}
 SETTINGS
-cat >"$workplace/trial.service" <<'TRIAL'
+cat >"$workplace/trial.service" <<TRIAL
 [Unit]
 After=basic.target
 [Service]
 Type=oneshot
-ExecStart=/bin/bash /trial.sh
+ExecStart=/bin/bash /trial.sh ${program:+stand-in}
 ExecStopPost=/bin/systemctl --no-block poweroff
 TRIAL
 # The same sandbox around a command that ends: the whole pipeline, from the fork server to the encoder.
@@ -76,6 +76,8 @@ started() { # NUMBER OF RESTARTS
     is "restarts" "$1" "$(value NRestarts)"
     is "state" active "$(value ActiveState)"
 }
+# The daemon reloads after systemctl has come back.
+reloaded() { sleep 3; wait_for 30 ActiveState active; }
 of_process() { sed -n "s/^$2:[[:space:]]*\([^[:space:]]*\).*/\1/p" "/proc/$1/status"; }
 
 echo "systemd $(systemctl --version | head -n 1)"
@@ -98,17 +100,25 @@ children=$(ps --ppid "$main" -o pid=)
 is "children" '*[0-9]*' "$(echo $children)"
 is "variables of systemd that they have" 0 "$(for child in $children; do
     tr '\0' '\n' <"/proc/$child/environ" | grep -E '^(NOTIFY_SOCKET|WATCHDOG)'; done | wc -l)"
+if [[ $1 != stand-in ]]; then
+    is "status page, all streams" 200 "$(/opt/veil/bin/python - <<'PAGE'
+from urllib.request import Request, urlopen
+print(urlopen(Request("http://127.0.0.1:8700/readyz", headers={"Authorization": "Bearer secret-of-the-trial-0123456789"})).status)
+PAGE
+    )"
+fi
 
 systemctl reload veil.service
 is "reload" 0 "$?"
+reloaded
 is "state after it" active "$(value ActiveState)"
 echo "        says: $(value StatusText)"
 cp /etc/veil/stream.yaml /run/valid.yaml
 echo 'cameras: []' >/etc/veil/stream.yaml
 systemctl reload veil.service
 is "reload of a broken file, for the daemon to refuse" 0 "$?"
+reloaded
 is "state after it" active "$(value ActiveState)"
-sleep 1
 echo "        says: $(value StatusText)"
 is "main process after both" "$main" "$(value MainPID)"
 cp /run/valid.yaml /etc/veil/stream.yaml
