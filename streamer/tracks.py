@@ -51,10 +51,10 @@ def track_parameters(path: Path, indices: Sequence[int], muxer: str, *, reencode
 def sound_parameters(stream: av.AudioStream, packet: bytes) -> bytes:
     """The same for a track of a live stream, with a packet of it.
 
-    Raises ValueError or av.FFmpegError where Matroska, which holds nearly everything, cannot hold it.
+    As NUT, which holds everything that a camera sends; Matroska takes no G.711. Raises ValueError or av.FFmpegError.
     """
     memory = BytesIO()
-    with av.open(memory, "w", format="matroska") as small:
+    with av.open(memory, "w", format="nut") as small:
         copy = small.add_stream_from_template(stream, opaque=True)
         first = av.Packet(packet)
         first.pts = first.dts = 0

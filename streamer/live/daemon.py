@@ -43,8 +43,6 @@ TURN_S = 0.05
 """The longest wait for something to happen, and so how late anything that is due can be."""
 STATUS_EVERY_S = 1.0
 _MEMORY_EVERY_S = 10.0
-HEALTHY_S = 10.0
-"""A stream that has sent nothing for so long, although it should have, is not healthy."""
 STOP_GRACE_S = 8.0
 """For outputs to complete their files and take their leave."""
 _SLOW_BACKENDS = ("torch", "tensorrt")
@@ -176,7 +174,8 @@ class Daemon:
             logger.info("reloaded {}", self._path)
         self._reloads += 1
         self._status_at_s = 0.0
-        self._manager.ready()
+        if self._is_ready:
+            self._manager.ready()
 
     def stop(self) -> None:
         """Tell everybody; outputs get time to complete what they write."""
@@ -197,7 +196,7 @@ class Daemon:
             started=self._started,
             now=time.time(),
             is_ready=self._is_ready,
-            is_healthy=not any(stream.is_given_up or stream.is_silent(now_s, HEALTHY_S) for stream in self._streams.values()),
+            is_healthy=not any(stream.is_given_up or stream.is_silent(now_s) for stream in self._streams.values()),
             config=str(self._path),
             reloads=self._reloads,
             reload_error=self._reload_error,
@@ -310,7 +309,7 @@ class Daemon:
     def _is_alive(self, now_s: float) -> bool:
         """Frames go out, or slates: not a single one is only right where none can be expected."""
         should = [stream for stream in self._streams.values() if not stream.is_given_up]
-        return not should or any(not stream.is_silent(now_s, HEALTHY_S) for stream in should)
+        return not should or any(not stream.is_silent(now_s) for stream in should)
 
     def _tell(self, now_s: float) -> None:
         if now_s >= self._memory_at_s:
@@ -334,7 +333,8 @@ def summary(status: ServeStatus) -> str:
     states = [stream.state for stream in status.streams]
     counted = {state: states.count(state) for state in dict.fromkeys(states)}
     parts = [f"{count} {state.replace('_', ' ')}" for state, count in counted.items()]
-    return f"{len(states)} streams: {', '.join(parts)}" if parts else "no streams"
+    refused = f"; reload refused: {status.reload_error}" if status.reload_error is not None else ""
+    return f"{len(states)} streams: {', '.join(parts)}{refused}"
 
 
 def _addresses(settings: StreamSettings | None, wording: _Wording) -> tuple[str, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 from loguru import logger
 
 from streamer.errors import InternalError
+from streamer.live.addresses import output_kind
 from streamer.live.backoff import Backoff
 from streamer.live.config import OutputSettings
 from streamer.live.crew import Crew
@@ -22,22 +23,6 @@ MOST_OUTSTANDING_BYTES = 16 << 20
 MOST_OUTSTANDING_PACKETS = 600
 """What a publisher has been sent and not acknowledged: some seconds of pictures and sound. Beyond, nothing more is sent to it until
 it has caught up and a keyframe comes."""
-
-Kind = Literal["rtsp", "rtmp", "srt", "hls", "recording"]
-
-
-def kind_of(to: str) -> Kind:
-    """What an output is, by its address."""
-    scheme = to.partition("://")[0].lower() if "://" in to else ""
-    match scheme:
-        case "rtsp" | "rtsps":
-            return "rtsp"
-        case "rtmp" | "rtmps":
-            return "rtmp"
-        case "srt":
-            return "srt"
-        case _:
-            return "hls" if to.endswith(".m3u8") else "recording"
 
 
 class Wording(Protocol):
@@ -58,6 +43,7 @@ class OutputRun:
         self._settings = settings
         self._wording = wording
         self._want_keyframe = want_keyframe
+        self._kind = output_kind(wording.resolve(settings.to))
         self.shown = wording.redact(settings.to)
         self._log = logger.bind(stream=stream, output=self.shown)
         self._child: Child | None = None
@@ -133,7 +119,7 @@ class OutputRun:
 
     def status(self) -> OutputStatus:
         return OutputStatus(
-            kind=kind_of(self._settings.to),
+            kind=self._kind,
             to=self.shown,
             state=self.state,
             packets=self._packets,

@@ -107,7 +107,7 @@ class ServeStatus(Status, frozen=True, kw_only=True):
     is_ready: bool
     """Every enabled stream has sent a safe frame or its slate."""
     is_healthy: bool
-    """Every stream that is not given up has sent something in the last seconds."""
+    """No stream is given up, and each has sent something in the last seconds."""
     config: str
     """The path of the file."""
     reloads: int

@@ -56,6 +56,8 @@ RESTARTS = RestartLimit(restarts=10, within_s=60.0)
 """Of a stream's own processes, cameras that go away not counted; with more it is given up."""
 GIVEN_UP_S = 300.0
 """Until a stream that was given up is tried again."""
+SILENT_LIMIT_S = 10.0
+"""A stream that has sent nothing for so long, although it should have, is not healthy."""
 _RESERVE_S = 0.2
 """Of the greatest latency, what hiding and encoding get."""
 _LEAST_DETECTION_S = 0.4
@@ -145,11 +147,11 @@ class StreamRun:
         has_sent = bool(self.statistics.frames_out or self.statistics.slates)
         return has_sent or self._given_up_until_s is not None or (self._has_failed and not self.settings.slate)
 
-    def is_silent(self, now_s: float, limit_s: float) -> bool:
-        """It should have sent something within this time and has not."""
+    def is_silent(self, now_s: float) -> bool:
+        """It should have sent something of late and has not."""
         if self._given_up_until_s is not None or (self._session is None and not self.settings.slate):
             return False
-        return now_s - self._pace.last_output_s > limit_s
+        return now_s - self._pace.last_output_s > SILENT_LIMIT_S
 
     @property
     def is_given_up(self) -> bool:
@@ -451,4 +453,5 @@ class StreamRun:
             restarts=dict(figures.restarts),
             outputs=tuple(output.status() for output in self._outputs),
             errors=tuple(self._condition.events),
+            is_silent=self.is_silent(now_s),
         )

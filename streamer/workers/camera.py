@@ -11,6 +11,7 @@ from streamer.effort import ThoroughPace
 from streamer.live.messages import CameraLost, CameraSetup, FramesSkipped, SessionReady
 from streamer.live.reading import CameraLostError, LiveFrame, LiveReader
 from streamer.messages import AudioPacket, Message, RawFrame, SlotFree
+from streamer.redaction import register_url
 from streamer.rings import RingWriter, SlotState
 from streamer.workers import RingHandles
 
@@ -40,6 +41,7 @@ class CameraWorker:
         match message:
             case CameraSetup():
                 self._setup = message
+                register_url(message.url)
                 self._pace = ThoroughPace(None, message.thorough_every_s)
                 yield from self._connect()
             case SessionReady():

@@ -13,6 +13,7 @@ from streamer.live.web.previews import PreviewDesk
 from streamer.live.web.server import Server
 from streamer.live.web.site import Site
 from streamer.messages import Message
+from streamer.redaction import register
 from streamer.workers import RingHandles
 
 _STEP_S = 0.1
@@ -36,6 +37,8 @@ class WebWorker:
     def process(self, message: Message) -> Iterable[Message]:
         match message:
             case WebSetup():
+                if message.token is not None:
+                    register(message.token)
                 self._listeners = open_sockets(message.host, message.port)
                 gate = Gate(message.token, is_loopback=is_loopback_host(message.host))
                 self._site = Site(gate, PreviewDesk(self._wanted.put), shows_previews=message.preview)
