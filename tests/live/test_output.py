@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -70,11 +69,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench() -> Bench:
     running = Bench()
     running.output.tick(time.monotonic())
     running.give(ENCODING)
-    yield running
+    return running
 
 
 @pytest.mark.parametrize(
