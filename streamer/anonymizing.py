@@ -33,8 +33,8 @@ class StreamAnonymizer:
     hider: Hider
     preview_detections: bool = False
     max_age_s: float | None = None
-    """Live: frames whose pictures arrived longer ago are dropped when their turn comes, and one whose raw slot holds another picture
-    is covered whole; where this is None, that raises SlotMismatchError."""
+    """Live: frames whose pictures arrived longer ago are dropped when their turn comes, and one whose raw slot holds another one is
+    covered whole; where this is None, that raises SlotMismatchError."""
     first: int = 0
     """Number of the first frame."""
     finish: Callable[[Sequence[Plane]], None] | None = None
