@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
 from streamer.channel import encode
 from streamer.messages import Message
-from streamer.pipeline import RestartLimit, row_of
+from streamer.pipeline import row_of
 from streamer.rings import RingMemory
 from streamer.supervisor import Child, Died, Received, Supervisor
 
@@ -30,6 +28,11 @@ class Crew:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._owners: dict[str, Owner] = {}
+
+    @property
+    def is_able_to_start(self) -> bool:
+        """Whether a process can be had without waiting for it; not in the first seconds, and while the fork server is replaced."""
+        return self._supervisor.is_able_to_start
 
     def start(self, role: str, opening: Sequence[Message], owner: Owner) -> Child:
         """Raises InternalError where no process can be had."""
@@ -73,22 +76,3 @@ class Crew:
     def roles(self) -> dict[int, str]:
         """Process id -> role of the living processes."""
         return self._supervisor.roles
-
-
-class Deaths:
-    """Whether there have been too many of late."""
-
-    def __init__(self, limit: RestartLimit) -> None:
-        self._limit = limit
-        self._times_s: deque[float] = deque()
-
-    def add(self) -> bool:
-        """Count one; True where that is one too many."""
-        now_s = time.monotonic()
-        self._times_s.append(now_s)
-        while now_s - self._times_s[0] > self._limit.within_s:
-            self._times_s.popleft()
-        return len(self._times_s) > self._limit.restarts
-
-    def forget(self) -> None:
-        self._times_s.clear()

@@ -52,6 +52,8 @@ class Detectors:
 
     def tick(self, now_s: float) -> None:
         """Start those that are due."""
+        if not self._crew.is_able_to_start:
+            return
         due = [at_s for at_s in self._starts_at_s if at_s <= now_s]
         self._starts_at_s = [at_s for at_s in self._starts_at_s if at_s > now_s]
         for _ in due:

@@ -65,7 +65,7 @@ class OutputRun:
         return "connecting" if self._child is not None else "retrying"
 
     def tick(self, now_s: float) -> None:
-        if self._child is None and now_s >= self._retry_at_s:
+        if self._child is None and now_s >= self._retry_at_s and self._crew.is_able_to_start:
             self._start()
 
     def stop(self, grace_s: float) -> None:

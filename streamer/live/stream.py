@@ -10,12 +10,13 @@ from typing import Literal
 from loguru import logger
 
 from streamer.budget import plan_live_rings
+from streamer.deaths import Deaths
 from streamer.errors import InternalError
 from streamer.filters import needs_keypoints
 from streamer.live.camera import CameraRun
 from streamer.live.condition import Condition, SlatePace
 from streamer.live.config import StreamSettings
-from streamer.live.crew import DISMISSAL_S, Crew, Deaths
+from streamer.live.crew import DISMISSAL_S, Crew
 from streamer.live.detectors import Detectors
 from streamer.live.dispatch import LiveDispatcher
 from streamer.live.messages import (

@@ -29,7 +29,7 @@ class WebServer:
         self._started_s = 0.0
 
     def tick(self, now_s: float) -> None:
-        if self._child is not None or now_s < self._start_at_s:
+        if self._child is not None or now_s < self._start_at_s or not self._crew.is_able_to_start:
             return
         try:
             self._child = self._crew.start("web", [self._setup], self)
