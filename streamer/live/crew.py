@@ -28,17 +28,24 @@ class Crew:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._owners: dict[str, Owner] = {}
+        self._places: dict[str, str] = {}
 
     @property
     def is_able_to_start(self) -> bool:
         """Whether a process can be had without waiting for it; not in the first seconds, and while the fork server is replaced."""
         return self._supervisor.is_able_to_start
 
-    def start(self, role: str, opening: Sequence[Message], owner: Owner) -> Child:
-        """Raises InternalError where no process can be had."""
+    def start(self, role: str, opening: Sequence[Message], owner: Owner, *, place: str | None = None) -> Child:
+        """place: what only one process at a time can hold, such as a port or a file. Raises InternalError where none can be had."""
         child = self._supervisor.start(row_of(role), opening)
         self._owners[child.name] = owner
+        if place is not None:
+            self._places[child.name] = place
         return child
+
+    def is_taken(self, place: str) -> bool:
+        """Whether a process holds it, one that is leaving, too."""
+        return place in self._places.values()
 
     def handle(self, event: Received | Died) -> None:
         """Pass on what has happened; of children that were dismissed nobody wants to hear."""
@@ -48,6 +55,7 @@ class Crew:
                 if owner is not None:
                     owner.received(child, message, payload)
             case Died(child=child):
+                self._places.pop(child.name, None)
                 owner = self._owners.pop(child.name, None)
                 if owner is not None:
                     owner.died(event)
