@@ -219,6 +219,7 @@ def print_report(report: Report, console: Console) -> None:
         *(f"error {group}" for group in groups),
         DETECTOR_ERROR,
         "same person",
+        "another person",
         "distance",
         "seam",
     ):
@@ -232,6 +233,7 @@ def print_report(report: Report, console: Console) -> None:
             *(describe_error(row.keypoints[group]) for group in groups),
             describe_error(row.detector_keypoints),
             _percent(row.re_identified),
+            _percent(row.taken_for_another),
             _number(row.embedding_distance),
             _number(row.seam),
         )
@@ -257,7 +259,8 @@ def _remarks(report: Report) -> list[str]:
     else:
         lines.append(
             f"Same person: {report.recognizer}, {report.recognized_faces} faces. Chance, two different people of the set: "
-            f"{_percent(chance.match, 2)} of {chance.pairs:,} pairs, mean distance {_number(chance.distance)}."
+            f"{_percent(chance.match, 2)} of {chance.pairs:,} pairs, mean distance {_number(chance.distance)}. Another person: "
+            "the hidden face against the originals of all others; where nothing of the person is left, both are about alike."
         )
     return lines
 
