@@ -221,6 +221,16 @@ def _gray(face: EvaluationFace) -> HiddenFace:
     return replace(left, picture=np.full_like(face.picture, 128))
 
 
+def test_a_margin_grows_the_mask(faces_folder: Path, faces: list[EvaluationFace]) -> None:
+    settings = DataSettings(kind="labels", root=str(faces_folder), validation_share=0.5)
+    data = LabelledFolder(faces_folder, settings, AugmentSettings())
+    for face, more in zip(faces, choose_faces(data, 4, 0, resolution=16, expansion=0.2, margin=0.1)[0], strict=True):
+        assert face.number == more.number
+        assert more.mask[face.mask].all()
+        assert more.mask.sum() > 1.1 * face.mask.sum()
+        assert (more.given[more.given_mask] == geometry.PAINT).all()
+
+
 def run_command(*arguments: str) -> int:
     parser, runs = build_parser(arguments)
     parsed = parser.parse_args(arguments)
