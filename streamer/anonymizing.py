@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from loguru import logger
 
 from models.faces import Faces
 from streamer.hiding import Fallbacks, Hider, KnownFaces
 from streamer.messages import AnonymizedFrame, Cover, FrameReport, Message, RawFrame, SlotFree
 from streamer.pictures import PictureLayout, Plane
 from streamer.preview import draw_detections, shown_reasons
-from streamer.rings import RingReader, RingWriter
+from streamer.rings import RingReader, RingWriter, SlotMismatchError
 from streamer.tracker import TrackedFrame, Tracker
 
 
@@ -31,7 +33,8 @@ class StreamAnonymizer:
     hider: Hider
     preview_detections: bool = False
     max_age_s: float | None = None
-    """Live: frames whose pictures arrived longer ago are dropped when their turn comes."""
+    """Live: frames whose pictures arrived longer ago are dropped when their turn comes, and one whose raw slot holds another one is
+    covered whole; where this is None, that raises SlotMismatchError."""
     first: int = 0
     """Number of the first frame."""
     finish: Callable[[Sequence[Plane]], None] | None = None
@@ -47,11 +50,13 @@ class StreamAnonymizer:
 
     def add(self, frame: RawFrame, faces: Faces | None) -> None:
         """A frame with its own detections; None where they cannot be known, and all of it must be covered."""
-        self._early[frame.number] = (frame, faces)
+        if frame.number >= self._next:
+            self._early[frame.number] = (frame, faces)
 
     def skip(self, number: int) -> None:
         """This frame will not come."""
-        self._early[number] = None
+        if number >= self._next:
+            self._early[number] = None
 
     def grant(self, free: SlotFree) -> None:
         """A slot of the safe ring may be written."""
@@ -87,7 +92,8 @@ class StreamAnonymizer:
             frame = self._frames.pop(tracked.number)
             fallbacks: Fallbacks = {}
             if not is_late:
-                yield self._anonymize(frame, tracked, fallbacks, self._free.popleft())
+                tracked, picture = self._anonymize(frame, tracked, fallbacks, self._free.popleft())
+                yield picture
             yield _report(frame, tracked, fallbacks, is_late=is_late)
 
     def _is_late(self, tracked: TrackedFrame) -> bool:
@@ -95,20 +101,15 @@ class StreamAnonymizer:
             return False
         return time.monotonic() - self._frames[tracked.number].captured_s > self.max_age_s
 
-    def _anonymize(self, frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, free: SlotFree) -> AnonymizedFrame:
+    def _anonymize(
+        self, frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, free: SlotFree
+    ) -> tuple[TrackedFrame, AnonymizedFrame]:
         """Writes the safe picture, and into `fallbacks` which faces are covered otherwise than the filter is meant to."""
-        raw = self.raw.planes(frame)
         with self.safe.writing(stream=frame.stream, number=frame.number, slot=free.slot, generation=free.generation) as safe:
-            if tracked.covered_whole is None:
-                known = KnownFaces(
-                    time_s=frame.time_s,
-                    tracks=tracked.tracks,
-                    best_scores=tracked.best_scores,
-                    keypoints=tracked.keypoints,
-                    keypoint_scores=tracked.keypoint_scores,
-                )
-                fallbacks.update(self.hider.hide(raw, safe, tracked.boxes, known))
-            else:
+            if tracked.covered_whole is None and not self._hide_faces(frame, tracked, fallbacks, safe):
+                fallbacks.clear()
+                tracked = replace(tracked, covered_whole="undetectable")
+            if tracked.covered_whole is not None:
                 self.hider.cover_whole(safe)
             if self.finish is not None:
                 self.finish(safe)
@@ -116,7 +117,7 @@ class StreamAnonymizer:
                 draw_detections(
                     safe, self.layout, tracked.boxes, shown_reasons(tracked.reasons, fallbacks), tracked.tracks.tolist()
                 )
-        return AnonymizedFrame(
+        return tracked, AnonymizedFrame(
             stream=frame.stream,
             number=frame.number,
             slot=free.slot,
@@ -124,6 +125,26 @@ class StreamAnonymizer:
             pts=frame.pts,
             duration=frame.duration,
         )
+
+    def _hide_faces(self, frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, safe: Sequence[Plane]) -> bool:
+        """False where the slot does not hold the frame, or no longer did when it was copied: these boxes are of another picture."""
+        known = KnownFaces(
+            time_s=frame.time_s,
+            tracks=tracked.tracks,
+            best_scores=tracked.best_scores,
+            keypoints=tracked.keypoints,
+            keypoint_scores=tracked.keypoint_scores,
+        )
+        try:
+            fallbacks.update(self.hider.hide(self.raw.planes(frame), safe, tracked.boxes, known))
+            self.raw.planes(frame)
+        except SlotMismatchError as error:
+            if self.max_age_s is None:
+                self.hider.cover_whole(safe)
+                raise
+            logger.error("a frame is covered whole: {}", error)
+            return False
+        return True
 
 
 def _report(frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, *, is_late: bool) -> FrameReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -28,6 +29,11 @@ _LARGEST_SHORTFALL_S = 1.0
 _ROUNDING_S = 0.001
 _LONGEST_PRIMING_S = 0.1
 """Hidden sound up to this long before the beginning is what the decoder needs to start; more was cut away by somebody."""
+
+_MOST_REORDERED = 32
+"""Pictures between one and another that is shown earlier; decoders have room for half of that."""
+_MOST_MARKED = 256
+"""Damaged packets that are remembered until their pictures are shown: more than any decoder holds back."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,14 +65,17 @@ class Damage:
     def __init__(self) -> None:
         self.lost_packets = 0
         self.corrupt_pictures = 0
-        self._marked: set[int] = set()
+        self._marked: deque[int] = deque(maxlen=_MOST_MARKED)
         self._is_spreading = False
         self._latest: int | None = None
+        self._shown_since = 0
 
     def mark(self, packet: Packet) -> None:
         """The demuxer says that this packet is damaged."""
         if packet.pts is not None:
-            self._marked.add(packet.pts)
+            self._marked.append(packet.pts)
+        else:  # which picture it leads to cannot be known
+            self._spread_from(None)
 
     def lose(self, packet: Packet | None) -> None:
         """The decoder could make nothing of this packet, or of one shortly before."""
@@ -77,13 +86,19 @@ class Damage:
         """To be asked once for each picture, in the order of display."""
         if picture.is_corrupt or picture.pts in self._marked:
             self._spread_from(picture.pts)
-        elif picture.key_frame and (picture.pts is None or self._latest is None or picture.pts > self._latest):
+        elif picture.key_frame and (self._is_behind(picture) or self._shown_since > _MOST_REORDERED):
             self._is_spreading = False
+        self._shown_since += 1
         self.corrupt_pictures += self._is_spreading
         return self._is_spreading
 
+    def _is_behind(self, picture: av.VideoFrame) -> bool:
+        """Shown later than the damage."""
+        return picture.pts is None or self._latest is None or picture.pts > self._latest
+
     def _spread_from(self, pts: int | None) -> None:
         self._is_spreading = True
+        self._shown_since = 0
         if pts is not None:
             self._latest = pts if self._latest is None else max(self._latest, pts)
 

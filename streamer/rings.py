@@ -118,6 +118,9 @@ class RingInbox:
         with self._next() as descriptor:
             return RingWriter(descriptor, layout, slots, state)
 
+    def close(self) -> None:
+        self._socket.close()
+
     @contextmanager
     def _next(self) -> Iterator[int]:
         _, (descriptor,), _, _ = socket.recv_fds(self._socket, 1, 1)

@@ -5,7 +5,6 @@ What the messages mean is not decided here but in `job.py`.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import resource
@@ -186,8 +185,11 @@ class Supervisor:
 
     def hand_over(self, child: Child, ring: RingMemory) -> None:
         """Give it its end of a ring, before the message that speaks of it; the ring's name is that of the row."""
-        with contextlib.suppress(OSError):  # it is dead, which will be noticed
+        try:
             child.outboxes[ring.name].hand_over(ring, child.row.rings[ring.name])
+        except OSError:
+            # It is dead, or takes nothing: then it would take each ring after this one for the one before.
+            child.kill()
 
     def dismiss(self, child: Child, grace_s: float) -> None:
         """Tell it to leave, and kill it if it is still there after so long; its death is told like any other."""

@@ -10,7 +10,7 @@ from loguru import logger
 from streamer.errors import InternalError
 from streamer.live.backoff import Backoff
 from streamer.live.crew import Crew
-from streamer.live.dispatch import LiveDispatcher
+from streamer.live.dispatch import LiveDispatcher, UnexpectedAnswerError
 from streamer.live.messages import LiveDetectorSetup, SessionEnded, SessionReady
 from streamer.messages import DetectedFrame, Message, RawFrame, Ready
 from streamer.rings import RingMemory
@@ -76,8 +76,10 @@ class Detectors:
             self._crew.send(self._children[name], frame)
 
     def stop(self) -> None:
+        """Once no session is left that wants an answer."""
         for child in self._children.values():
             self._crew.dismiss(child, 0.0)
+            self._dispatcher.bury(child.name)
         self._children.clear()
         self._starts_at_s.clear()
 
@@ -85,9 +87,8 @@ class Detectors:
         match message:
             case Ready():
                 self._dispatcher.add_idle(child.name)
-            case DetectedFrame(frame=frame):
-                if self._dispatcher.finish(child.name, frame):
-                    self._on_answer(message, payload)
+            case DetectedFrame():
+                self._take(child, message, payload)
             case _:
                 pass
 
@@ -103,6 +104,17 @@ class Detectors:
         if lost is not None:
             logger.warning("a frame ends every detector that gets it, and is covered whole")
             self._on_undetectable(lost)
+
+    def _take(self, child: Child, answer: DetectedFrame, payload: bytes) -> None:
+        try:
+            is_wanted = self._dispatcher.finish(child.name, answer.frame)
+        except UnexpectedAnswerError as error:
+            # What it was given goes to another one, or nobody would ever hear of that frame again.
+            logger.error("the detector broke the protocol: {}", error)
+            child.kill()
+            return
+        if is_wanted:
+            self._on_answer(answer, payload)
 
     def _start(self, now_s: float) -> None:
         try:

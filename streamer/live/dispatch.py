@@ -23,6 +23,10 @@ MOST_DEATHS = 2
 """A frame that so many detectors died with is given to no other one."""
 
 
+class UnexpectedAnswerError(Exception):
+    """A detector answers for a frame that it was not given."""
+
+
 class Key(NamedTuple):
     """A frame, wherever it is spoken of."""
 
@@ -39,6 +43,8 @@ class _Queue:
     """When it had its last turn, as the count of all turns."""
     owes_thorough: bool = False
     owes_cut: bool = False
+    owed_by: int = -1
+    """The newest of the dropped frames whose due is still to be handed on."""
 
 
 @dataclass(kw_only=True)
@@ -86,7 +92,7 @@ class LiveDispatcher:
         self._idle[process] = None
 
     def assign(self, now_s: float, congested: Collection[int] = ()) -> list[tuple[str, RawFrame]]:
-        """(process, frame) of all that can be handed out now; sessions take turns.
+        """(process, frame) of all that can be handed out now; sessions take turns, of each the oldest frame comes first.
 
         congested: sessions whose later stages have all that they can do: their frames go on waiting.
         """
@@ -106,13 +112,17 @@ class LiveDispatcher:
         return assigned
 
     def finish(self, process: str, frame: RawFrame) -> bool:
-        """A detector has answered and is idle again; whether the answer is still wanted."""
-        job = self._jobs.pop(process, None)
+        """A detector has answered and is idle again; whether the answer is still wanted.
+
+        Raises UnexpectedAnswerError for the frame of another one: it keeps its job, of which nobody may trust it any more.
+        """
+        job = self._jobs.get(process)
+        if job is None or key_of(job.frame) != key_of(frame):
+            raise UnexpectedAnswerError(f"{process} answers {key_of(frame)}, holds {job and key_of(job.frame)}")
+        del self._jobs[process]
         self._idle[process] = None
-        if job is None or job.is_abandoned:
-            return False
-        self._deaths.pop(Key(frame.stream, frame.number), None)
-        return (job.frame.stream, job.frame.number) == (frame.stream, frame.number)
+        self._deaths.pop(key_of(frame), None)
+        return not job.is_abandoned
 
     def expire(self, since_before_s: dict[int, float]) -> list[RawFrame]:
         """Frames that detectors have had for too long: session -> time before which one must not have been handed out.
@@ -128,17 +138,21 @@ class LiveDispatcher:
         return expired
 
     def bury(self, process: str) -> RawFrame | None:
-        """A detector is dead; its frame is the next of its session. Returns the frame instead if it has had its last try."""
+        """A detector is dead; its frame waits again, before newer ones. Returns the frame instead if it has had its last try."""
         self._idle.pop(process, None)
         job = self._jobs.pop(process, None)
-        if job is None or job.is_abandoned:
+        if job is None:
             return None
-        key = Key(job.frame.stream, job.frame.number)
+        key = key_of(job.frame)
+        if job.is_abandoned:
+            self._deaths.pop(key, None)
+            return None
         self._deaths[key] = self._deaths.get(key, 0) + 1
         if self._deaths[key] >= MOST_DEATHS:
             del self._deaths[key]
             return job.frame
-        self._queues.setdefault(key.session, _Queue()).frames.appendleft(job.frame)
+        frames = self._queues.setdefault(key.session, _Queue()).frames
+        frames.insert(sum(frame.number < key.number for frame in frames), job.frame)
         return None
 
     def forget(self, session: int) -> None:
@@ -153,18 +167,26 @@ class LiveDispatcher:
         queue = self._queues.get(session)
         return len(queue.frames) if queue is not None else 0
 
-    @staticmethod
-    def _drop_first(queue: _Queue) -> RawFrame:
+    def _drop_first(self, queue: _Queue) -> RawFrame:
         frame = queue.frames.popleft()
+        self._deaths.pop(key_of(frame), None)
         queue.owes_thorough = queue.owes_thorough or frame.effort == "thorough"
         queue.owes_cut = queue.owes_cut or frame.is_cut
+        queue.owed_by = max(queue.owed_by, frame.number)
         return frame
 
     @staticmethod
     def _hand_on(queue: _Queue) -> None:
-        if not queue.frames or not (queue.owes_thorough or queue.owes_cut):
+        """To the first frame behind the dropped ones: one that came back from a dead detector may lie before them."""
+        if not (queue.owes_thorough or queue.owes_cut):
             return
-        first = queue.frames[0]
-        effort = "thorough" if queue.owes_thorough else first.effort
-        queue.frames[0] = msgspec.structs.replace(first, effort=effort, is_cut=first.is_cut or queue.owes_cut)
-        queue.owes_thorough = queue.owes_cut = False
+        for place, frame in enumerate(queue.frames):
+            if frame.number > queue.owed_by:
+                effort = "thorough" if queue.owes_thorough else frame.effort
+                queue.frames[place] = msgspec.structs.replace(frame, effort=effort, is_cut=frame.is_cut or queue.owes_cut)
+                queue.owes_thorough = queue.owes_cut = False
+                return
+
+
+def key_of(frame: RawFrame) -> Key:
+    return Key(frame.stream, frame.number)

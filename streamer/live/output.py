@@ -151,13 +151,17 @@ class OutputRun:
         if is_full and not self._waits_for_keyframe:
             self._waits_for_keyframe = True
             self._log.warning("the receiver is too slow: packets are dropped until it has caught up")
-        if self._waits_for_keyframe and not (is_keyframe and len(self._sizes) < MOST_OUTSTANDING_PACKETS // 2):
+        if self._waits_for_keyframe and not (is_keyframe and self._has_caught_up):
             self._dropped += 1
             return
         self._waits_for_keyframe = False
         self._sizes.append(len(packet.data))
         self._outstanding_bytes += len(packet.data)
         self._crew.pass_on(self._child, payload)
+
+    @property
+    def _has_caught_up(self) -> bool:
+        return len(self._sizes) <= MOST_OUTSTANDING_PACKETS // 2 and self._outstanding_bytes <= MOST_OUTSTANDING_BYTES // 2
 
     def _acknowledge(self, published: Published) -> None:
         done, self._sizes = self._sizes[: published.packets], self._sizes[published.packets :]

@@ -30,6 +30,10 @@ from streamer.tracks import has_adts_headers, sound_parameters, without_adts_hea
 _OPEN_LIMIT_S = 8.0
 _PATIENCE_FOR_SOUND_S = 1.0
 """After the first picture, until a stream without a packet of its sound counts as one without sound."""
+_LONGEST_PAUSE_S = 1.0
+_USUAL_RATE = 25
+_MOST_LATE_S = 5.0
+"""Of files: timestamps that go forwards or backwards by more are a gap or a new beginning, and not waited for or caught up with."""
 _PROBING = {"fflags": "nobuffer", "analyzeduration": "500000", "probesize": "500000"}
 """FFmpeg's own defaults wait for seconds and deliver what they gathered meanwhile."""
 _PROTOCOLS = {
@@ -76,9 +80,9 @@ class LiveReader:
         self._setup = setup
         self._clock = CameraClock(setup.origin_s)
         self._damage = Damage()
-        self._is_paced = _scheme(setup.url) == "" and not setup.url.startswith("/dev/")
+        self._is_file = _scheme(setup.url) == "" and not setup.url.startswith("/dev/")
         self._loop_shift_s = 0.0
-        self._end_s = 0.0
+        self._begin_s, self._end_s = float("inf"), float("-inf")
         self._first_s: float | None = None
         self._orientation = Orientation()
         self._sound: av.AudioStream | None = None
@@ -103,6 +107,8 @@ class LiveReader:
                 audio = sound_parameters(self._sound, packet)
             except (ValueError, av.FFmpegError):
                 self._sound = None
+        else:
+            self._sound = None
         return CameraOpened(
             session=self._setup.session,
             layout=self.layout,
@@ -119,7 +125,7 @@ class LiveReader:
             if packet.stream_index == self._pictures.index:
                 for picture in self._decode(packet):
                     yield self._frame(picture)
-            elif self._sound is not None and packet.stream_index == self._sound.index and self._clock.is_set:
+            elif self._sound is not None and packet.stream_index == self._sound.index:
                 yield self._copied(packet)
             yield None
 
@@ -135,6 +141,8 @@ class LiveReader:
             self._container = _open(self._setup)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise CameraLostError(explain(error)) from None
+        # HLS comes a file at a time.
+        self._is_paced = self._is_file or self._container.format.name == "hls"
         streams = [stream for stream in self._container.streams.video if not is_attached_picture(stream)]
         if not streams:
             raise CameraLostError("it sends no pictures")
@@ -159,6 +167,7 @@ class LiveReader:
             elif packet.stream_index == self._pictures.index:
                 has_keyframe = has_keyframe or packet.is_keyframe
                 for picture in self._decode(packet) if has_keyframe else ():
+                    self._damage.touches(picture)  # those that are predicted from it do not say so
                     first = first or picture
                     deadline_s = min(deadline_s, time.monotonic() + _PATIENCE_FOR_SOUND_S)
             if first is not None and (self._sound is None or sound is not None or time.monotonic() > deadline_s):
@@ -170,17 +179,23 @@ class LiveReader:
             began_s = self._end_s
             try:
                 for packet in self._container.demux():
-                    if packet.dts is None and not packet.size:
-                        continue
-                    self._pace(packet)
+                    if packet.size or packet.dts is not None:
+                        self._pace(packet)
+                    elif packet.stream_index != self._pictures.index:
+                        continue  # only a decoder of pictures holds something back
                     yield packet
+                if self._setup.loop and self._end_s > began_s:
+                    self._begin_anew()
+                    continue
             except (av.FFmpegError, OSError) as error:
                 raise CameraLostError(explain(error)) from None
-            if not self._setup.loop or self._end_s <= began_s:
-                raise CameraLostError("it ended the stream" if not self._is_paced else "the file is at its end")
-            self._loop_shift_s = self._end_s
-            self._pictures.codec_context.flush_buffers()
-            self._container.seek(0)
+            raise CameraLostError("the file is at its end" if self._is_file else "it ended the stream")
+
+    def _begin_anew(self) -> None:
+        self._loop_shift_s = self._end_s - self._begin_s
+        self._pictures.codec_context.flush_buffers()
+        self._damage = Damage()
+        self._container.seek(min(0, self._container.start_time or 0))
 
     def _pace(self, packet: Packet) -> None:
         """A file comes as fast as it is read: wait until the time of each packet."""
@@ -190,11 +205,24 @@ class LiveReader:
         if stamp is None or packet.time_base is None:
             return
         due_s = float(stamp * packet.time_base) + self._loop_shift_s
-        self._end_s = max(self._end_s, due_s + float((packet.duration or 0) * packet.time_base))
+        shown = packet.pts if packet.pts is not None else stamp
+        shown_s = float(shown * packet.time_base) + self._loop_shift_s
+        self._begin_s = min(self._begin_s, shown_s)
+        self._end_s = max(self._end_s, shown_s + self._duration_s(packet))
         now_s = time.monotonic()
-        if self._first_s is None:
+        if self._first_s is None or now_s - (self._first_s + due_s) > _MOST_LATE_S:
             self._first_s = now_s - due_s
-        time.sleep(max(0.0, min(self._first_s + due_s - now_s, 1.0)))
+        wait_s = self._first_s + due_s - now_s
+        if wait_s > _LONGEST_PAUSE_S:
+            self._first_s -= wait_s - _LONGEST_PAUSE_S
+        time.sleep(max(0.0, min(wait_s, _LONGEST_PAUSE_S)))
+
+    def _duration_s(self, packet: Packet) -> float:
+        """Of a picture its share of a second where the container does not say."""
+        assert packet.time_base is not None
+        if not packet.duration and packet.stream_index == self._pictures.index:
+            return float(1 / (self._pictures.average_rate or self._pictures.guessed_rate or _USUAL_RATE))
+        return float((packet.duration or 0) * packet.time_base)
 
     def _decode(self, packet: Packet) -> list[av.VideoFrame]:
         if packet.is_corrupt:
@@ -230,8 +258,8 @@ class LiveReader:
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None:
             return None
-        placed = stamp + self._clock.shift(base) + round(self._loop_shift_s / base)
-        if self._last_sound is not None and placed <= self._last_sound:
+        placed = self._clock.place_sound(float(stamp * base) + self._loop_shift_s, base, time.monotonic())
+        if placed is None or (self._last_sound is not None and placed <= self._last_sound):
             return None
         self._last_sound = placed
         return AudioPacket(

@@ -36,6 +36,7 @@ class Session:
         self.safe.resize(opened.layout, plan.safe_slots)
         self._raw_slots, self._safe_slots = SlotTable(plan.raw_slots), SlotTable(plan.safe_slots)
         self._frames: dict[int, RawFrame] = {}  # those whose raw slots are in use
+        self._written: set[int] = set()  # these slots
         self._captured_s: dict[int, float] = {}  # of those that wait to be encoded, and of those in `_frames`
         self._encoding: dict[int, int] = {}  # safe slots that the sink holds -> frame
         self._at_anonymizer: set[int] = set()
@@ -76,6 +77,8 @@ class Session:
     def take(self, frame: RawFrame) -> RawFrame:
         """A picture of the camera; the same with how carefully it has to be looked at."""
         self._raw_slots.check(frame)
+        if frame.slot in self._written:
+            raise SlotMismatchError(f"frame {frame.number} came in slot {frame.slot}, which is in use")
         if frame.number != self.next_number:
             raise SlotMismatchError(f"frame {frame.number} came instead of frame {self.next_number}")
         self.next_number += 1
@@ -85,6 +88,7 @@ class Session:
         elif frame.effort == "quick" and (not self._looks or any(self._looks)):
             frame = msgspec.structs.replace(frame, effort="careful")
         self._frames[frame.number] = frame
+        self._written.add(frame.slot)
         self._captured_s[frame.number] = frame.captured_s
         return frame
 
@@ -114,6 +118,7 @@ class Session:
         self._at_anonymizer.discard(number)
         if frame is None:
             return None
+        self._written.remove(frame.slot)
         return SlotFree(stream=self.number, slot=frame.slot, generation=self._raw_slots.release(frame.slot))
 
     def drop(self, number: int) -> SlotFree | None:
@@ -133,6 +138,8 @@ class Session:
     def announce(self, frame: AnonymizedFrame) -> None:
         """A safe picture is on its way to the sink."""
         self._safe_slots.check(frame)
+        if frame.slot in self._encoding:
+            raise SlotMismatchError(f"frame {frame.number} came in slot {frame.slot}, which is in use")
         self._encoding[frame.slot] = frame.number
 
     def written(self, number: int, slot: int) -> tuple[SlotFree, float | None]:

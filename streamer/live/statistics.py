@@ -21,11 +21,15 @@ class Rate:
 
     def count(self, now_s: float) -> None:
         self._times_s.append(now_s)
+        self._forget(now_s)
 
     def per_second(self, now_s: float) -> float:
+        self._forget(now_s)
+        return len(self._times_s) / WINDOW_S
+
+    def _forget(self, now_s: float) -> None:
         while self._times_s and self._times_s[0] < now_s - WINDOW_S:
             self._times_s.popleft()
-        return len(self._times_s) / WINDOW_S
 
 
 class Latencies:
@@ -40,15 +44,19 @@ class Latencies:
         self.buckets[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
         self.sum_s += latency_s
         self._recent.append((now_s, latency_s))
+        self._forget(now_s)
 
     def quantiles_ms(self, now_s: float) -> tuple[float, float] | tuple[None, None]:
-        """Median and 99th percentile."""
-        while self._recent and self._recent[0][0] < now_s - WINDOW_S:
-            self._recent.popleft()
+        """Median and 99th percentile; None without any."""
+        self._forget(now_s)
         if not self._recent:
             return None, None
         ordered = sorted(latency_s for _, latency_s in self._recent)
         return 1000 * ordered[len(ordered) // 2], 1000 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+
+    def _forget(self, now_s: float) -> None:
+        while self._recent and self._recent[0][0] < now_s - WINDOW_S:
+            self._recent.popleft()
 
 
 @dataclass(kw_only=True)

@@ -60,6 +60,9 @@ class LiveDetectorWorker:
         ring = self._handle.reader(ready.layout, ready.raw_slots, SlotState.RAW)
         wanted = (ready.detector, ready.needs_keypoints)
         if wanted not in self._detectors:
+            # Those of streams that are no more would pile up with each change of the settings.
+            used = [session.detector for session in self._sessions.values()]
+            self._detectors = {key: detector for key, detector in self._detectors.items() if detector in used}
             self._detectors[wanted] = self.open(ready.detector, needs_keypoints=ready.needs_keypoints)
         self._sessions[ready.session] = _Session(layout=ready.layout, ring=ring, detector=self._detectors[wanted])
 

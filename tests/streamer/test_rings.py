@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from streamer.pictures import PIXEL_FORMATS, PictureLayout
-from streamer.rings import RingHandle, RingMemory, RingReader, RingWriter, SlotMismatchError, SlotState, SlotTable
+from streamer.rings import (
+    RingHandle,
+    RingInbox,
+    RingMemory,
+    RingOutbox,
+    RingReader,
+    RingWriter,
+    SlotMismatchError,
+    SlotState,
+    SlotTable,
+)
 
 LAYOUT = PictureLayout(width=64, height=36, pixel_format="yuv420p")
 SLOTS = 3
@@ -120,6 +130,75 @@ def test_memory_has_no_name_and_is_gone_when_closed() -> None:
     assert not [name for name in os.listdir("/dev/shm") if "veil-test" in name]
     ring.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.fixture
+def outbox() -> Iterator[RingOutbox]:
+    box = RingOutbox()
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def inbox(outbox: RingOutbox) -> Iterator[RingInbox]:
+    box = RingInbox(os.dup(outbox.inbox))
+    outbox.started()
+    yield box
+    box.close()
+
+
+def test_rings_arrive_one_after_another(outbox: RingOutbox, inbox: RingInbox) -> None:
+    memories = [RingMemory("test") for _ in range(3)]
+    for number, memory in enumerate(memories):
+        memory.resize(LAYOUT, SLOTS)
+        writer, _ = ends(memory)
+        fill(writer, Key(stream=number), 50 + number)
+        outbox.hand_over(memory, "read")
+        memory.close()
+    readers = [inbox.reader(LAYOUT, SLOTS, SlotState.RAW) for _ in memories]
+    assert [reader.planes(Key(stream=number))[0][0, 0] for number, reader in enumerate(readers)] == [50, 51, 52]
+
+
+def test_who_is_given_a_ring_to_read_cannot_write_it(memory: RingMemory, outbox: RingOutbox, inbox: RingInbox) -> None:
+    outbox.hand_over(memory, "read")
+    with pytest.raises(PermissionError):
+        inbox.writer(LAYOUT, SLOTS, SlotState.RAW)
+    outbox.hand_over(memory, "write")
+    writer = inbox.writer(LAYOUT, SLOTS, SlotState.RAW)
+    fill(writer, Key(), 50)
+
+
+def test_no_descriptor_is_left_of_rings_that_are_gone(outbox: RingOutbox, inbox: RingInbox) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        memory = RingMemory("test")
+        memory.resize(LAYOUT, SLOTS)
+        outbox.hand_over(memory, "read")
+        reader = inbox.reader(LAYOUT, SLOTS, SlotState.RAW)
+        del reader
+        memory.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_ring_that_does_not_come_is_an_error(outbox: RingOutbox, inbox: RingInbox) -> None:
+    outbox.close()
+    with pytest.raises((OSError, ValueError)):
+        inbox.reader(LAYOUT, SLOTS, SlotState.RAW)
+
+
+def test_a_ring_that_is_too_small_for_what_was_said_is_refused(memory: RingMemory, outbox: RingOutbox, inbox: RingInbox) -> None:
+    outbox.hand_over(memory, "read")
+    with pytest.raises((OSError, ValueError)):
+        inbox.reader(LAYOUT, 2 * SLOTS, SlotState.RAW)
+
+
+def test_who_takes_no_rings_is_found_out(memory: RingMemory, outbox: RingOutbox, inbox: RingInbox) -> None:
+    def hand_over_many() -> None:
+        for _ in range(100_000):
+            outbox.hand_over(memory, "read")
+
+    with pytest.raises(OSError, match=r"Resource temporarily unavailable|Too many references"):
+        hand_over_many()
 
 
 def test_each_use_of_a_slot_has_its_own_generation() -> None:

@@ -18,6 +18,7 @@ import pytest
 from streamer.config import DetectorSettings
 from streamer.errors import InternalError, UsageError
 from streamer.forkserver import ForkServer
+from streamer.live.messages import LiveDetectorSetup
 from streamer.messages import DetectorSetup, Ready
 from streamer.pipeline import ProcessRow, RestartLimit, row_of
 from streamer.rings import RingMemory
@@ -201,6 +202,19 @@ def test_deaths_far_apart_do_not_add_up(supervisor: Supervisor) -> None:
         died = next_event(supervisor)
         assert isinstance(died, Died)
         supervisor.allow_restart(died)
+
+
+def test_a_child_that_takes_no_rings_is_killed(supervisor: Supervisor, ring: RingMemory) -> None:
+    """It would take the ring of one session for that of another."""
+    live = replace(row_of("live-detector"), worker="tests.streamer.faulty_workers:IdleWorker", hang_limit_s=_DEADLINE_S)
+    child = supervisor.start(live, [LiveDetectorSetup(backend="cpu")])
+    assert isinstance(next_event(supervisor), Received)
+    for _ in range(10_000):
+        supervisor.hand_over(child, ring)
+        if select.select([child.pidfd], [], [], 0)[0]:
+            break
+    assert isinstance(next_event(supervisor), Died)
+    assert child.exit_code == -signal.SIGKILL
 
 
 def test_a_request_to_stop_wakes_the_supervisor(supervisor: Supervisor, stop: StopRequest) -> None:
