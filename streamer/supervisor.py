@@ -85,7 +85,9 @@ class Child:
     """Once it has ended; the negative number of the signal that ended it."""
 
     def kill(self) -> None:
-        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        """Nothing happens once it has ended: its descriptor may be somebody else's by then."""
+        if self.exit_code is None:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
 
 @dataclass(frozen=True, kw_only=True)

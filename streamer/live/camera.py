@@ -89,6 +89,7 @@ class CameraRun:
 
     def died(self, died: Died) -> None:
         if died.child is self._child:
+            self._child = None
             self._lose(self._wording.redact(str(died.error)), died)
 
     def _lose(self, reason: str, died: Died | None) -> None:

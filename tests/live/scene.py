@@ -15,14 +15,16 @@ from typing import Any, Self
 import psutil
 
 from models.detectors import FaceDetector
+from streamer.demo import make_demo_clip
 from streamer.live.status import ServeStatus, StreamStatus
 from tests.live.camera import Camera
 from tests.live.daemon import Daemon
-from tests.live.people import RATE, SIZE
 from tests.live.rtsp_control import RtspServer
 from tests.live.viewer import SeenFrame, Viewer
 from tests.live.witness import Witness, find_faces
 
+SIZE, RATE = (320, 192), 6
+"""Little, because two cameras, two viewers and all that is between them share two cores."""
 CAMERAS = {"door": 3, "yard": 9}
 """Names and numbers, which are written into the pictures."""
 START_S = 90.0
@@ -43,20 +45,24 @@ class Moment:
 
 
 class Scene:
-    """A context manager; inside, both cameras come out. more: settings of both streams. settings: of the daemon."""
+    """A context manager; inside, both cameras come out.
+
+    more: settings of both streams. beside: other outputs of both, {name} in them. settings: of the daemon.
+    """
 
     def __init__(
         self,
         folder: Path,
-        clip: Path,
         judge: FaceDetector,
         *,
         more: Mapping[str, Any] | None = None,
+        beside: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder, self._clip, self._judge = folder, clip, judge
+        self.folder, self._judge = folder, judge
         self._more = more or {}
+        self._beside = beside
         self._settings = {"detector_processes": 2, **(settings or {})}
         self._environment = environment
         self._stack = ExitStack()
@@ -64,16 +70,18 @@ class Scene:
         self.witnesses: dict[str, Witness] = {}
 
     def __enter__(self) -> Self:
+        clip = self.folder / "people.mp4"
+        make_demo_clip(clip, size=SIZE, duration_s=4.0, rate=RATE)
         with ExitStack() as stack:
             self.server = stack.enter_context(RtspServer())
             self.outside = stack.enter_context(RtspServer())
             """Takes what comes out."""
             for name, number in CAMERAS.items():
-                film = Camera(self._clip, self.server.publish_url(name), number=number, size=SIZE, rate=RATE, sound="aac")
+                film = Camera(clip, self.server.publish_url(name), number=number, size=SIZE, rate=RATE)
                 stack.enter_context(film)
             self.daemon = Daemon(self.folder, self.streams(), settings=self._settings, environment=self._environment)
             stack.enter_context(self.daemon)
-            faces = find_faces(self._clip, self._judge)
+            faces = find_faces(clip, self._judge)
             self.daemon.wait_for(lambda status: all(stream.frames_out > RATE for stream in status.streams), START_S)
             for name, number in CAMERAS.items():
                 witness = self.witnesses[name] = Witness(faces, RATE, number)
@@ -91,8 +99,9 @@ class Scene:
             {
                 "name": name,
                 "input": self.server.read_url(name),
-                "outputs": self.outside.publish_url(f"{name}-out"),
+                "outputs": [self.outside.publish_url(f"{name}-out"), *(place.format(name=name) for place in self._beside)],
                 "filter": {"name": "blackout"},
+                "max_latency_ms": 4000,
                 **self._more,
                 **changes.get(name, {}),
             }

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from models.detectors import FaceDetector
-from tests.live.people import film_people, open_judge
+from tests.live.people import open_judge
 from tests.live.scene import CAMERAS, LONGEST_GAP_S, RECOVERY_S, Scene, stream_of, troubles, wait_until
 
 pytestmark = pytest.mark.slow
@@ -27,8 +27,7 @@ def judge() -> FaceDetector:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, judge: FaceDetector) -> Iterator[Scene]:
-    folder = tmp_path_factory.mktemp("faults")
-    with Scene(folder, film_people(folder / "people.mp4"), judge) as scene:
+    with Scene(tmp_path_factory.mktemp("faults"), judge) as scene:
         yield scene
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from models.detectors import FaceDetector
 from tests.live.daemon import free_port
-from tests.live.people import film_people, open_judge
+from tests.live.people import open_judge
 from tests.live.scene import Moment, Scene, wait_until
 
 pytestmark = pytest.mark.slow
@@ -24,8 +24,7 @@ def judge() -> FaceDetector:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, judge: FaceDetector) -> Iterator[Scene]:
-    folder = tmp_path_factory.mktemp("reload")
-    with Scene(folder, film_people(folder / "people.mp4"), judge) as scene:
+    with Scene(tmp_path_factory.mktemp("reload"), judge) as scene:
         yield scene
         scene.assert_no_face_shows()
         assert scene.daemon.stop() == 0

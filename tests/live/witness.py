@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -28,7 +29,7 @@ _SAMPLED_EVERY = 8
 def find_faces(clip: Path, judge: FaceDetector) -> list[list[tuple[slice, slice]]]:
     """For each picture of a clip, the insides of its faces: rows and columns."""
     with av.open(str(clip)) as container:
-        pictures: list[Picture] = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        pictures: list[Any] = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return [[_inside(box) for box in _boxes(judge, picture)] for picture in pictures]
 
 
