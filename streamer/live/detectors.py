@@ -109,7 +109,7 @@ class Detectors:
 
     def _take(self, child: Child, answer: DetectedFrame, payload: bytes) -> None:
         try:
-            is_wanted = self._dispatcher.finish(child.name, answer.frame)
+            is_wanted = self._dispatcher.finish(child.name, answer.frame, is_known=answer.faces is not None)
         except UnexpectedAnswerError as error:
             # What it was given goes to another one, or nobody would ever hear of that frame again.
             logger.error("the detector broke the protocol: {}", error)

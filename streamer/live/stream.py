@@ -87,9 +87,7 @@ class StreamRun:
         self._shown = shared.wording.redact(settings.input)
         now_s = time.monotonic()
         self._origin_s = now_s
-        self._stages = Stages(
-            shared.crew, self.name, settings, self, backend=shared.backend, hang_limit_s=shared.hang_limit_s
-        )
+        self._stages = Stages(shared.crew, self.name, settings, self, backend=shared.backend, hang_limit_s=shared.hang_limit_s)
         self._camera = CameraRun(
             shared.crew,
             settings,
@@ -222,6 +220,7 @@ class StreamRun:
     def cover_whole(self, frame: RawFrame) -> None:
         """What is in this frame cannot be known in time."""
         if self._session is not None and self._session.knows(frame):
+            self._session.answered(DetectedFrame(frame=frame, faces=None))
             self._stages.send("live-anonymizer", UndetectedFrame(frame=frame))
 
     def drop(self, frame: RawFrame) -> None:
