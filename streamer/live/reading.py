@@ -19,6 +19,7 @@ import av.stream
 from models.orientation import Orientation
 from streamer import frames
 from streamer.live.clock import CameraClock
+from streamer.live.gaps import Gaps
 from streamer.live.messages import CLOCK, CameraOpened, CameraSetup
 from streamer.messages import AudioPacket
 from streamer.opening import Packet
@@ -152,6 +153,8 @@ class LiveReader:
         # Frames that are decoded in parallel come later by as many frames.
         self._pictures.thread_type = "SLICE"
         self._pictures.codec_context.thread_count = 1
+        is_h264 = self._pictures.codec_context.codec.canonical_name == "h264"
+        self._gaps = Gaps(self._pictures.codec_context.extradata) if is_h264 and not self._is_file else None
         sounds = self._container.streams.audio if self._setup.audio == "copy" else ()
         self._sound = next((stream for stream in sounds if stream.codec_context is not None), None)
 
@@ -227,6 +230,8 @@ class LiveReader:
     def _decode(self, packet: Packet) -> list[av.VideoFrame]:
         if packet.is_corrupt:
             self._damage.mark(packet)
+        if self._gaps is not None and packet.size and self._gaps.precede(bytes(packet)):
+            self._damage.lose(packet)
         try:
             return self._pictures.codec_context.decode(cast("av.packet.Packet[av.VideoStream]", packet))
         except av.FFmpegError:

@@ -336,11 +336,15 @@ def test_what_a_server_refuses_is_said_without_the_address(open_camera: Any, ser
     assert open_camera(server.read_url("door")).reason == "connection refused"
 
 
-def test_damaged_pictures_are_marked(open_camera: Any, server: RtspServer, own_camera: Camera) -> None:
-    bench = open_camera(server.read_url("door"))
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+@pytest.mark.parametrize("fault", ["damage", "lose"])
+def test_damaged_pictures_and_those_that_build_on_lost_ones_are_marked(
+    open_camera: Any, server: RtspServer, own_camera: Camera, fault: str, transport: str
+) -> None:
+    bench = open_camera(server.read_url("door"), transport=transport)
     bench.run(frames=5)
     assert not any(frame.is_corrupt for frame in bench.frames)
-    server.damage("door", 7)
+    getattr(server, fault)("door", 7)
     bench.run(frames=40)
     assert any(frame.is_corrupt for frame in bench.frames)
     server.heal("door")
