@@ -103,6 +103,7 @@ class Bench:
 
     @property
     def reason(self) -> str:
+        lost: CameraLost
         (lost,) = self.of(CameraLost)
         assert lost.session == SESSION
         assert self.said[-1] is lost, "it went on"
@@ -168,7 +169,7 @@ def test_a_file_comes_in_real_time(open_camera: Any, tenth: Path) -> None:
     began_s = time.monotonic()
     bench.run(frames=25)
     assert time.monotonic() - began_s > 0.8 * 24 / RATE
-    assert all(abs(frame.captured_s - bench.setup.origin_s - frame.time_s) < 0.3 for frame in bench.frames)
+    assert all(abs(frame.captured_s - bench.setup.origin_s - frame.time_s) < 1.0 for frame in bench.frames)
 
 
 def test_a_file_that_is_not_looped_ends_with_its_last_picture(open_camera: Any, tenth: Path) -> None:

@@ -28,7 +28,7 @@ def encoded(kind: str) -> tuple[tuple[bytes, bool, bool], ...]:
     encoder = av.CodecContext.create("libx264", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuv444p" if kind == "444" else "yuv420p"
-    encoder.time_base, encoder.framerate, encoder.thread_count, encoder.gop_size = Fraction(1, 25), 25, 1, 40
+    encoder.time_base, encoder.framerate, encoder.thread_count, encoder.gop_size = Fraction(1, 25), Fraction(25), 1, 40
     encoder.options = {"preset": "veryfast", "sc_threshold": "0", **KINDS[kind]}
     packets = []
     for number in range(120):

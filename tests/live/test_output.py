@@ -12,7 +12,7 @@ from streamer.live.addresses import output_kind
 from streamer.live.config import OutputSettings
 from streamer.live.messages import EncodedPacket, EncodingOpened, OutputNote, Published, PublisherSetup, SoundOpened
 from streamer.live.output import MOST_OUTSTANDING_BYTES, MOST_OUTSTANDING_PACKETS, OutputRun
-from streamer.messages import AudioPacket, Message
+from streamer.messages import AudioPacket
 from tests.live.fake_crew import FakeChild, FakeSupervisor
 
 ENCODING = EncodingOpened(video=b"parameters", width=64, height=48)
@@ -62,8 +62,8 @@ class Bench:
         return bool(self.given) and self.given[-1] == packet
 
     @property
-    def given(self) -> list[Message]:
-        return self.publisher.heard_of(EncodedPacket, AudioPacket)
+    def given(self) -> list[EncodedPacket | AudioPacket]:
+        return [message for message in self.publisher.heard if isinstance(message, EncodedPacket | AudioPacket)]
 
     def acknowledge(self, packets: int, dropped: int = 0) -> None:
         self.supervisor.say(self.publisher, Published(packets=packets, dropped=dropped, is_connected=True))

@@ -34,7 +34,8 @@ def is_inside(points: tuple[Point, ...], width: int, height: int) -> NDArray[np.
             continue
         crosses = ((y1 <= y) != (y2 <= y)) & (x < x1 + (y - y1) * (x2 - x1) / (y2 - y1))
         inside ^= crosses
-    return inside.reshape(height, FINE, width, FINE).any(axis=(1, 3))
+    touched: NDArray[np.bool_] = np.asarray(inside.reshape(height, FINE, width, FINE).any(axis=(1, 3)))
+    return touched
 
 
 def noise(layout: PictureLayout) -> tuple[NDArray[Any], ...]:
