@@ -30,8 +30,9 @@ CAMERAS = {"door": 3, "yard": 9}
 START_S = 90.0
 RECOVERY_S = 45.0
 """A deadline of the tests; what is wanted is less than 5 s on an idle machine."""
-LONGEST_GAP_S = 1.5
-"""Between pictures of a camera that nothing happened to; the machine may have other work."""
+LONGEST_GAP_S = 2.5
+"""Between pictures of a camera that nothing happened to: less than it takes to notice that a process hangs and to start another one,
+and more than a machine that has other work to do makes of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +160,15 @@ class Scene:
         assert troubles(after) == troubles(before), after
 
     def assert_no_face_shows(self) -> None:
-        """In anything that has come out since the last time."""
+        """In anything that has come out so far."""
         for name, witness in self.witnesses.items():
             assert not witness.showing, f"{name}: {witness.showing[:5]}"
-            assert witness.judge(self._judge) == 0, name
             assert witness.checked > 0
+
+    def assert_no_detector_sees_a_face(self) -> None:
+        """In a part of what has come out since the last time, and in all that was no picture of the camera."""
+        for name, witness in self.witnesses.items():
+            assert witness.judge(self._judge) == 0, name
 
     def _since(self, name: str, moment: Moment) -> list[SeenFrame]:
         return list(self.viewers[name].frames)[moment.seen[name] :]
@@ -179,9 +184,9 @@ def stream_of(status: ServeStatus, name: str) -> StreamStatus:
     return next(stream for stream in status.streams if stream.name == name)
 
 
-def troubles(stream: StreamStatus) -> tuple[int, int, int, int]:
-    """Restarts, connections of the camera and of outputs made anew, slates."""
-    return sum(stream.restarts.values()), stream.reconnects, sum(output.reconnects for output in stream.outputs), stream.slates
+def troubles(stream: StreamStatus) -> tuple[int, int, int]:
+    """Restarts, connections of the camera and of outputs made anew."""
+    return sum(stream.restarts.values()), stream.reconnects, sum(output.reconnects for output in stream.outputs)
 
 
 def wait_until(is_so: Callable[[], bool], deadline_s: float = RECOVERY_S, what: str = "it") -> None:

@@ -113,6 +113,7 @@ def test_told_to_leave_it_completes_its_files_and_says_goodbye(scene: Scene, stu
     assert not list((scene.folder / "temporary").iterdir())
     assert not [path for path in Path("/dev/shm").iterdir() if "veil" in path.name]
     scene.assert_no_face_shows()
+    scene.assert_no_detector_sees_a_face()
     for name in CAMERAS:
         recordings = sorted((scene.folder / f"recordings-{name}").rglob("*.*"))
         assert recordings
