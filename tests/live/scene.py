@@ -31,7 +31,7 @@ START_S = 90.0
 RECOVERY_S = 45.0
 """A deadline of the tests; what is wanted is less than 5 s on an idle machine."""
 LONGEST_GAP_S = 2.5
-"""Between pictures of a camera that nothing happened to: less than it takes to notice that a process hangs and to start another one,
+"""Between pictures of a camera that nothing happened to: less than it takes to see that a process hangs and to start another one,
 and more than a machine that has other work to do makes of it."""
 
 
