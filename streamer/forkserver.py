@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -86,6 +87,7 @@ class ForkServer:
         self._asked_s = time.monotonic()
         self._is_unanswered = True  # READY is awaited
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
         with theirs:
             command = [sys.executable, "-P", "-m", "streamer.forking", "--socket", str(theirs.fileno()), "--for", self._pipelines]
             self._popen = subprocess.Popen(
@@ -133,7 +135,7 @@ class ForkServer:
         elif not self._is_unanswered and now_s - self._asked_s >= _PING_EVERY_S:
             self._asked_s, self._is_unanswered = now_s, True
             with contextlib.suppress(OSError):  # it is gone, which the next look shows
-                self._socket.send(PING, socket.MSG_DONTWAIT)
+                self._socket.send(PING)
         return self._is_ready
 
     def close(self) -> None:
@@ -149,7 +151,7 @@ class ForkServer:
     def _hear(self) -> bool:
         """Take what the server has said; False where it is gone."""
         try:
-            while self._socket.recv(_LONGEST_REPLY, socket.MSG_DONTWAIT):
+            while self._socket.recv(_LONGEST_REPLY):
                 self._is_ready, self._is_unanswered = True, False
         except BlockingIOError:
             return True
@@ -164,16 +166,15 @@ class ForkServer:
         """
         deadline_s = time.monotonic() + limit_s
         with contextlib.suppress(OSError):
-            self._socket.settimeout(limit_s)
             socket.send_fds(self._socket, [msgspec.msgpack.encode(start)], [start.heartbeat, *start.rings.values()])
+            arrival = select.poll()  # unlike select, for any number of descriptors
+            arrival.register(self._socket, select.POLLIN)
             while (left_s := deadline_s - time.monotonic()) > 0:
-                self._socket.settimeout(min(left_s, _LOOK_S))
-                try:
-                    reply = self._socket.recv(_LONGEST_REPLY)
-                except TimeoutError:
+                if not arrival.poll(1000 * min(left_s, _LOOK_S)):
                     if heeds_stop and is_stopped(self._popen.pid):
                         return None
                     continue
+                reply = self._socket.recv(_LONGEST_REPLY)
                 if not reply:
                     return None
                 self._is_ready, self._is_unanswered = True, False
