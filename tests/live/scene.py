@@ -24,6 +24,8 @@ from tests.live.witness import Footage, Witness
 
 SIZE, RATE = (320, 192), 6
 """Little, because two cameras, two viewers and all that is between them share two cores."""
+BIT_RATE = 2_000_000
+"""Much, so that the clock in such small pictures can be read."""
 CAMERAS = {"door": 3, "yard": 9}
 """Names and numbers, which are written into the pictures."""
 START_S = 90.0
@@ -77,7 +79,7 @@ class Scene:
             self.outside = stack.enter_context(RtspServer())
             """Takes what comes out."""
             for name, number in CAMERAS.items():
-                film = Camera(self._footage.clip, self.server.publish_url(name), number=number, size=SIZE, rate=RATE)
+                film = Camera(self._footage.clip, self.server.publish_url(name), number=number, size=SIZE, rate=RATE, bit_rate=BIT_RATE)
                 stack.enter_context(film)
             self.daemon = Daemon(self.folder, self.streams(), settings=self._settings, environment=self._environment)
             stack.enter_context(self.daemon)
@@ -101,6 +103,7 @@ class Scene:
                 "outputs": [self.outside.publish_url(f"{name}-out"), *(place.format(name=name) for place in self._beside)],
                 "filter": {"name": "blackout"},
                 "max_latency_ms": 4000,
+                "video": {"quality": 14},
                 **self._more,
                 **changes.get(name, {}),
             }

@@ -36,7 +36,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, footage: Footage, judge: Fac
     folder = tmp_path_factory.mktemp("stop")
     (folder / "temporary").mkdir()
     beside = [stuck.publish_url("{name}-stuck"), str(folder / "recordings-{name}")]
-    more = {"max_latency_ms": 2000, "video": {"keyframe_s": 0.5}}
+    more = {"max_latency_ms": 2000, "video": {"quality": 14, "keyframe_s": 0.5}}
     with Scene(folder, footage, judge, more=more, beside=beside, environment={"TMPDIR": str(folder / "temporary")}) as scene:
         yield scene
 
