@@ -79,7 +79,9 @@ class Scene:
             self.outside = stack.enter_context(RtspServer())
             """Takes what comes out."""
             for name, number in CAMERAS.items():
-                film = Camera(self._footage.clip, self.server.publish_url(name), number=number, size=SIZE, rate=RATE, bit_rate=BIT_RATE)
+                film = Camera(
+                    self._footage.clip, self.server.publish_url(name), number=number, size=SIZE, rate=RATE, bit_rate=BIT_RATE
+                )
                 stack.enter_context(film)
             self.daemon = Daemon(self.folder, self.streams(), settings=self._settings, environment=self._environment)
             stack.enter_context(self.daemon)

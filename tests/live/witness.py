@@ -57,6 +57,8 @@ class Witness:
         self._lock = threading.Lock()
         self._kept: list[Picture] = []
         self._plain: Picture | None = None
+        self._lead_s: float | None = None
+        """How far the footage is ahead of the output's times."""
         self.checked = 0
         """Faces that were looked for at their place."""
         self.showing: list[str] = []
@@ -67,21 +69,33 @@ class Witness:
         if picture is None:
             return
         with self._lock:
-            if frame.media_s is None:  # a slate, or covered whole: its clock does not tell
+            media_s = frame.media_s
+            if media_s is not None:
+                self._lead_s = media_s - frame.pts_s
+            elif self._lead_s is not None and self._is_black(picture, self._number(frame.pts_s + self._lead_s)):
+                return  # a cover lies over the clock, and the faces are where they must be at this time
+            if media_s is None:  # a slate, or covered whole
                 if self._plain is None or _differ(picture, self._plain):
                     self._kept.append(picture)
                 self._plain = picture
                 return
             if frame.camera != self.camera:
                 self.showing.append(f"a picture of camera {frame.camera} at {frame.pts_s:.2f} s")
-            number = int(frame.media_s * self.rate + 0.01) % len(self.footage.faces)
-            for place in self.footage.faces[number]:
-                self.checked += 1
-                brightest = int(np.percentile(picture[place], 98))
-                if brightest > _BLACK:
-                    self.showing.append(f"a face at {frame.pts_s:.2f} s, picture {number} of the clip: {brightest}")
-            if round(frame.media_s * self.rate) % _SAMPLED_EVERY == 0:
+            number = self._number(media_s)
+            self.checked += len(self.footage.faces[number])
+            if self.footage.faces[number] and not self._is_black(picture, number):
+                self.showing.append(f"a face at {frame.pts_s:.2f} s, picture {number} of the clip")
+            if round(media_s * self.rate) % _SAMPLED_EVERY == 0:
                 self._kept.append(picture)
+
+    def _number(self, media_s: float) -> int:
+        """Of the picture of the clip at a time of the camera's footage."""
+        return int(media_s * self.rate + 0.1) % len(self.footage.faces)
+
+    def _is_black(self, picture: Picture, number: int) -> bool:
+        """At all faces of a picture of the clip, of which there is at least one."""
+        places = self.footage.faces[number]
+        return bool(places) and all(float(np.percentile(picture[place], 98)) <= _BLACK for place in places)
 
     def judge(self, judge: FaceDetector) -> int:
         """Faces that a detector sees in a part of the pictures since the last time, among them all without a clock."""
