@@ -97,6 +97,11 @@ class Witness:
         places = self.footage.faces[number]
         return bool(places) and all(float(np.percentile(picture[place], 98)) <= _BLACK for place in places)
 
+    @property
+    def kept(self) -> int:
+        """Pictures that wait for the detector."""
+        return len(self._kept)
+
     def judge(self, judge: FaceDetector) -> int:
         """Faces that a detector sees in a part of the pictures since the last time, among them all without a clock."""
         with self._lock:
