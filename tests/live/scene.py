@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import cv2
 import psutil
 
 from models.detectors import FaceDetector
@@ -171,7 +172,9 @@ class Scene:
     def assert_no_face_shows(self) -> None:
         """In anything that has come out so far."""
         for name, witness in self.witnesses.items():
-            assert not witness.showing, f"{name}: {witness.showing[:5]}"
+            for number, picture in enumerate(witness.evidence[:5]):
+                cv2.imwrite(str(self.folder / f"{name}-{number}.png"), picture[..., ::-1])
+            assert not witness.showing, f"{name}, kept in {self.folder}: {witness.showing[:5]}"
             assert witness.checked > 0
 
     def assert_no_detector_sees_a_face(self) -> None:

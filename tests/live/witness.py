@@ -63,6 +63,7 @@ class Witness:
         """Faces that were looked for at their place."""
         self.showing: list[str] = []
         """What should not have come out."""
+        self.evidence: list[Picture] = []
 
     def look(self, frame: SeenFrame) -> None:
         picture = frame.picture
@@ -85,6 +86,7 @@ class Witness:
             self.checked += len(self.footage.faces[number])
             if self.footage.faces[number] and not self._is_black(picture, number):
                 self.showing.append(f"a face at {frame.pts_s:.2f} s, picture {number} of the clip")
+                self.evidence.append(picture)
             if round(media_s * self.rate) % _SAMPLED_EVERY == 0:
                 self._kept.append(picture)
 
