@@ -112,6 +112,18 @@ def open_recognizer(name: str) -> tuple[Recognizer | None, str]:
     return None, reason
 
 
+def matches_of_strangers(embeddings: Embeddings, originals: Embeddings, groups: Sequence[str], same_person: float) -> float | None:
+    """How often a face is taken for the original of a face of another group; None where there is no other group.
+
+    embeddings, originals: (faces, D), the same faces after and before something was done to them. Of faces that keep nothing of
+    the person, the own original is recognised about as often: a recogniser takes even a black square for some people.
+    """
+    distances = np.stack([np.linalg.norm(originals - one, axis=1) for one in embeddings])
+    names = np.array(groups)
+    pairs = distances[names[:, None] != names[None]]
+    return float((pairs < same_person).mean()) if len(pairs) else None
+
+
 def chance_of_a_match(embeddings: Embeddings, groups: Sequence[str], same_person: float) -> tuple[float | None, float | None, int]:
     """How often two faces of different groups are taken for one person, their mean distance, and the number of such pairs.
 

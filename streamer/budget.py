@@ -18,6 +18,7 @@ _SAFE_SLOTS = 6
 _FEWEST_SAFE_SLOTS = 2
 _USUAL_RATE = 30.0
 """Frames a second where the container does not say."""
+_GREATEST_RATE = 240.0
 _RATE_HEADROOM = 1.25
 """Where the rate varies, frames can come closer together than on average."""
 _MEBIBYTE = 1 << 20
@@ -108,9 +109,10 @@ def plan_live_rings(
 ) -> RingPlan | None:
     """The same for a camera; None where not even the least fits into the memory.
 
-    rate: frames a second, 0 where the camera does not say.
+    rate: frames a second as the camera says; 0 where it does not, and some give the ticks of their clock.
     """
-    window = math.ceil(look_ahead_s * (rate or _USUAL_RATE) * _RATE_HEADROOM) + 2
+    rate = rate if 0 < rate <= _GREATEST_RATE else _USUAL_RATE
+    window = math.ceil(look_ahead_s * rate * _RATE_HEADROOM) + 2
     affordable = ring_mebibytes * _MEBIBYTE // slot_bytes(layout)
     others = detectors + _LIVE_SPARE_SLOTS
     left = affordable - others - _LIVE_SAFE_SLOTS
@@ -122,5 +124,5 @@ def plan_live_rings(
         safe_slots=_LIVE_SAFE_SLOTS,
         window_frames=shorter,
         interval_frames=None,
-        look_ahead_s=min(look_ahead_s, shorter / (rate or _USUAL_RATE)) if shorter < window else None,
+        look_ahead_s=min(look_ahead_s, shorter / rate) if shorter < window else None,
     )

@@ -39,6 +39,8 @@ class Fill(NamedTuple):
     """Of the picture's dtype and of the size of the face's region, or smaller: then it is stretched bilinearly."""
     fallback: str | None = None
     """A word that says why the filter could not do what it stands for and covers this face otherwise; None where it could."""
+    grain: NDArray[np.float32] | None = None
+    """What is added to the brightness, (height, width) of the region, 255 = from black to white; None for nothing."""
 
 
 class Filter(Protocol):

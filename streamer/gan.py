@@ -22,17 +22,19 @@ from numpy.typing import NDArray
 
 from models import geometry
 from models.backends import BACKENDS, BackendError, choose_backend
-from models.blending import join
+from models.blending import calm_colours, join
 from models.detectors import LANDMARK_ROWS, RgbImage, Size
 from models.face_generator import PRECISION, FaceGenerator, open_generator
 from models.geometry import Crop, Mask
 from models.keypoints import render_crop
 from models.stabilizer import Pose, Stabilizer
+from models.texture import Luma, Texture, matched
 from models.weights import WeightsError
 from streamer.budget import cores
 from streamer.config import FilterSettings
 from streamer.errors import InternalError, UsageError
 from streamer.filters import PLAIN_LEVEL, Fill
+from streamer.grain import SecretGrain, Surroundings, grown
 from streamer.masks import FaceMask, region_size
 from streamer.pictures import RgbPixels
 from streamer.raw_pictures import RawPicture
@@ -47,6 +49,8 @@ LEAST_IN_SIGHT = 0.35
 MANY = 3
 """Faces of one picture from which all cores paint together. With fewer the other processes keep the cores busy, and threads would
 only cost: a tenth of the time, on two cores."""
+SOFTNESS_PX = 0.9
+"""Sigma of the sharpest edges that the generator paints, in its own pixels."""
 _MOST_REMEMBERED = 256
 _ENLARGEMENT = 2
 """Fills have up to so many times the generator's resolution, smoothly enlarged; the rest is bilinear."""
@@ -55,9 +59,9 @@ _ENLARGEMENT = 2
 class Identities:
     """Which face a track gets: noise that nobody can foretell or trace back without the run's secret."""
 
-    def __init__(self, seed: int | None, shape: tuple[int, ...]) -> None:
-        """seed: None draws a secret that is never kept. shape: of one noise."""
-        self._secret = secrets.token_bytes(32) if seed is None else hashlib.sha256(b"veil identity %d" % seed).digest()
+    def __init__(self, secret: bytes, shape: tuple[int, ...]) -> None:
+        """shape: of one noise."""
+        self._secret = secret
         self._shape = shape
         self.noise = lru_cache(_MOST_REMEMBERED)(self._draw)
         """Of a track: standard normal, the same whenever it is asked for."""
@@ -65,6 +69,11 @@ class Identities:
     def _draw(self, track: int) -> NDArray[np.float32]:
         key = hmac.digest(self._secret, b"track %d" % track, "sha256")
         return np.random.Generator(np.random.PCG64(int.from_bytes(key, "big"))).standard_normal(self._shape, np.float32)
+
+
+def secret_of(seed: int | None) -> bytes:
+    """Of a run: None draws one that is never kept."""
+    return secrets.token_bytes(32) if seed is None else hashlib.sha256(b"veil identity %d" % seed).digest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +101,25 @@ class GanFilter:
         self._generator = generator
         self._open_for_many = cache(open_for_many or (lambda: generator))
         self._stabilizer = Stabilizer() if is_stabilized else None
-        self._identities = Identities(identity_seed, (generator.noise_planes, 4, 4))
+        secret = secret_of(identity_seed)
+        self._identities = Identities(secret, (generator.noise_planes, 4, 4))
+        self._surroundings, self._grain = Surroundings(), SecretGrain(secret)
 
     def fills(self, picture: RawPicture, faces: Sequence[FaceMask], every: Sequence[FaceMask]) -> list[Fill]:
         reasons = [_obstacle(face, picture.size) for face in faces]
         paintable = [face for face, reason in zip(faces, reasons, strict=True) if reason is None]
         painted = iter(self._paint(picture, paintable, every))
         return [
-            next(painted) if reason is None else Fill(_diffused(picture, face, every), fallback=reason)
+            next(painted) if reason is None else self._diffused(picture, face, every, reason)
             for face, reason in zip(faces, reasons, strict=True)
         ]
+
+    def _diffused(self, picture: RawPicture, face: FaceMask, every: Sequence[FaceMask], reason: str) -> Fill:
+        texture = self._surroundings.texture(picture, face, every)
+        return Fill(_diffused(picture, face, every), fallback=reason, grain=self._grain_over(face, texture))
+
+    def _grain_over(self, face: FaceMask, texture: Texture | None) -> Luma | None:
+        return self._grain.over(face, texture) if texture is not None and texture.is_grainy else None
 
     def _paint(self, picture: RawPicture, faces: Sequence[FaceMask], every: Sequence[FaceMask]) -> list[Fill]:
         if not faces:
@@ -111,10 +129,14 @@ class GanFilter:
         anew = [(face, place) for face, place, again in zip(faces, places, reused, strict=True) if again is None]
         painted = iter(self._paint_anew(anew))
         crops = [next(painted) if again is None else again for again in reused]
-        return [
-            Fill(_in_range(_part(pixels, place.crop, face), picture))
-            for pixels, place, face in zip(crops, places, faces, strict=True)
-        ]
+        return [self._fill(pixels, place, face, picture, every) for pixels, place, face in zip(crops, places, faces, strict=True)]
+
+    def _fill(self, pixels: RgbImage, place: _Place, face: FaceMask, picture: RawPicture, every: Sequence[FaceMask]) -> Fill:
+        """The painted crop as soft and as grainy as what is around it."""
+        texture = self._surroundings.texture(picture, face, every)
+        if texture is not None:
+            pixels = matched(pixels, texture, place.crop.side / len(pixels), SOFTNESS_PX)
+        return Fill(_in_range(_part(pixels, place.crop, face), picture), grain=self._grain_over(face, texture))
 
     def _reuse(self, face: FaceMask, place: _Place) -> RgbImage | None:
         """What was painted a moment ago, if it still serves."""
@@ -133,7 +155,7 @@ class GanFilter:
             np.stack([self._identities.noise(face.track) for face, _ in faces]),
         )
         return [
-            self._steady(face, place, join(pixels, place.picture, place.mask))
+            self._steady(face, place, join(calm_colours(pixels, place.mask), place.picture, place.mask))
             for pixels, (face, place) in zip(painted, faces, strict=True)
         ]
 
@@ -182,7 +204,7 @@ def hidden_crop(picture: RawPicture, crop: Crop, every: Sequence[FaceMask], size
 
     Each face is hidden by the box around its mask, one pixel more on every side, at the picture's resolution.
     """
-    hidden = [(x1 - 1, y1 - 1, x2 + 1, y2 + 1) for x1, y1, x2, y2 in (face.core for face in every)]
+    hidden = [grown(face.core) for face in every]
     small = render_crop(picture.surroundings(hidden), picture.size, crop, size)
     mask = geometry.mark_shrunk(hidden, crop, size)
     small[mask] = geometry.PAINT

@@ -24,7 +24,16 @@ from models.faces import Boxes, Keypoints, KeypointScores, Scores
 from streamer.config import FilterSettings
 from streamer.filters import PLAIN_LEVEL, Fill, Filter, mask_shape, open_filter, plain
 from streamer.masks import Alpha, FaceMask, chroma_alpha, face_mask, region_size
-from streamer.pictures import PIXEL_FORMATS, PictureLayout, Plane, RgbPixels, color_samples, diffuse_white, rgb_to_region
+from streamer.pictures import (
+    PIXEL_FORMATS,
+    PictureLayout,
+    Plane,
+    RgbPixels,
+    add_to_luma,
+    color_samples,
+    diffuse_white,
+    rgb_to_region,
+)
 from streamer.raw_pictures import RawPicture, RgbPicture, YuvPicture
 
 Photo = NDArray[np.unsignedinteger]  # (height, width), (height, width, 3) R G B, or (height, width, 4) R G B alpha; uint8 or uint16
@@ -83,7 +92,10 @@ class Hider:
             for safe, raw in zip(safe_planes, raw_planes, strict=True):
                 np.copyto(safe, raw)
             for mask, fill in fills:
-                self._paste(mask, rgb_to_region(fill, self._layout, region_size(mask)), safe_planes)
+                planes = list(rgb_to_region(fill.rgb, self._layout, region_size(mask)))
+                if fill.grain is not None:
+                    planes[0] = add_to_luma(planes[0], fill.grain, self._layout)
+                self._paste(mask, planes, safe_planes)
         except BaseException:
             self.cover_whole(safe_planes)
             raise
@@ -122,15 +134,25 @@ class PhotoHider:
         safe = image.copy()
         for mask, fill in fills:
             x1, y1, x2, y2 = mask.region
-            if fill.shape[:2] != mask.alpha.shape:
-                fill = cast("RgbPixels", cv2.resize(fill, region_size(mask)))
+            rgb = _whole(fill, mask)
             if image.ndim == 2:
-                _blend(safe[y1:y2, x1:x2], cast("Plane", cv2.cvtColor(fill, cv2.COLOR_RGB2GRAY)), mask.alpha)
+                _blend(safe[y1:y2, x1:x2], cast("Plane", cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)), mask.alpha)
             else:
                 colors = np.ascontiguousarray(safe[y1:y2, x1:x2, :3])
-                _blend(colors, fill, cast("Alpha", cv2.merge([mask.alpha] * 3)))
+                _blend(colors, rgb, cast("Alpha", cv2.merge([mask.alpha] * 3)))
                 safe[y1:y2, x1:x2, :3] = colors
         return safe, fallbacks
+
+
+def _whole(fill: Fill, mask: FaceMask) -> RgbPixels:
+    """The pixels of a fill at the size of its region, with its grain."""
+    rgb = fill.rgb
+    if rgb.shape[:2] != mask.alpha.shape:
+        rgb = cast("RgbPixels", cv2.resize(rgb, region_size(mask)))
+    if fill.grain is None:
+        return rgb
+    depth, white = (cv2.CV_8U, 255) if rgb.dtype == np.uint8 else (cv2.CV_16U, 65535)
+    return cast("RgbPixels", cv2.addWeighted(rgb, 1.0, cv2.merge([fill.grain] * 3), white / 255, 0.0, dtype=depth))
 
 
 class _FaceFills:
@@ -143,7 +165,7 @@ class _FaceFills:
 
     def make(
         self, picture: RawPicture, boxes: Boxes, known: KnownFaces | None, steps: tuple[int, int]
-    ) -> tuple[list[tuple[FaceMask, RgbPixels]], Fallbacks]:
+    ) -> tuple[list[tuple[FaceMask, Fill]], Fallbacks]:
         masks = {row: mask for row, box in enumerate(boxes) if (mask := self._mask(box, picture.size, steps)) is not None}
         if known is not None:
             masks = {row: known.add_to(mask, row) for row, mask in masks.items()}
@@ -151,7 +173,7 @@ class _FaceFills:
         rows = sorted(masks, key=lambda row: math.prod(masks[row].face_size))
         fills = self._try([masks[row] for row in rows], list(masks.values()), picture)
         fallbacks = {row: fill.fallback for row, fill in zip(rows, fills, strict=True) if fill.fallback is not None}
-        return [(masks[row], fill.rgb) for row, fill in zip(rows, fills, strict=True)], dict(sorted(fallbacks.items()))
+        return [(masks[row], fill) for row, fill in zip(rows, fills, strict=True)], dict(sorted(fallbacks.items()))
 
     def _mask(self, box: Boxes, frame_size: Size, steps: tuple[int, int]) -> FaceMask | None:
         settings = self._settings
@@ -183,6 +205,8 @@ def _check(fills: Sequence[Fill], masks: Sequence[FaceMask], picture: RawPicture
         is_small_enough = 1 <= height <= mask.alpha.shape[0] and 1 <= width <= mask.alpha.shape[1]
         if fill.rgb.dtype != picture.dtype or channels != 3 or not is_small_enough:
             raise ValueError(f"filter gave a fill of {fill.rgb.shape}, {fill.rgb.dtype} for {mask.alpha.shape}, {picture.dtype}")
+        if fill.grain is not None and fill.grain.shape != mask.alpha.shape:
+            raise ValueError(f"filter gave grain of {fill.grain.shape} for {mask.alpha.shape}")
 
 
 def _blend(target: NDArray[np.unsignedinteger], fill: NDArray[np.unsignedinteger], alpha: Alpha) -> None:

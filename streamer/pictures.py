@@ -175,6 +175,14 @@ def rgb_to_region(rgb: RgbPixels, layout: PictureLayout, size: Size | None = Non
     return tuple(resized)
 
 
+def add_to_luma(luma: Plane, change: NDArray[np.float32], layout: PictureLayout) -> Plane:
+    """A plane of luma that is brighter by so much, 255 = from black to white; values stop at the ends of what samples can be."""
+    step = float(from_rgb_transform(layout, 255.0)[0, :3].sum()) * diffuse_white(layout.color)
+    bits = PIXEL_FORMATS[layout.pixel_format].bits
+    brighter = cv2.addWeighted(luma, 1.0, change, step, 0.0, dtype=cv2.CV_8U if bits == 8 else cv2.CV_16U)
+    return cast("Plane", brighter if bits == 8 else np.minimum(brighter, (1 << bits) - 1))
+
+
 def color_samples(color: tuple[float, float, float], layout: PictureLayout) -> tuple[int, ...]:
     """The sample of each plane for a colour, R G B from 0 to 1 of the signal."""
     matrix = from_rgb_transform(layout, 1.0).astype(np.float64)

@@ -18,7 +18,8 @@ from streamer.report import SCHEMA, ReportWriter
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+LIVE = (ROOT / "docs" / "live.md").read_text()
+BLOCKS = re.findall(r"```sh\n(.*?)```", README + LIVE, re.DOTALL)
 TRAIN_COMMANDS = [line for block in BLOCKS for line in block.splitlines() if "veil-train " in line]
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.startswith("veil ")]
 
@@ -70,6 +71,7 @@ def test_the_filters_are_those_of_the_code() -> None:
 
 def test_every_option_that_is_mentioned_exists() -> None:
     of_others = {"--config", "--check", "--no-deps", "--min-surroundings", "--frame-size", "--extra-index-url"}
+    of_others |= {"--now", "--name"}
     known = {row.flag for rows in OPTIONS.values() for row in rows} | of_others
     parsed_elsewhere = set(re.findall(r"--[a-z][a-z-]+", "\n".join(TRAIN_COMMANDS)))
     evaluation, _ = trainer.cli.build_parser(["evaluate", "generator"])
@@ -80,7 +82,7 @@ def test_every_option_that_is_mentioned_exists() -> None:
         importlib.import_module(row.module).add_arguments(parser)
         parsed_elsewhere |= set(re.findall(r"--[a-z][a-z-]+", parser.format_help()))
 
-    assert set(re.findall(r"--[a-z][a-z-]+", README)) <= known | parsed_elsewhere
+    assert set(re.findall(r"--[a-z][a-z-]+", README + LIVE)) <= known | parsed_elsewhere
 
 
 def test_the_report_is_described_key_by_key() -> None:
@@ -94,10 +96,11 @@ def test_the_report_is_described_key_by_key() -> None:
 
 
 def test_every_file_that_is_linked_exists() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
+    links = {ROOT / link for link in re.findall(r"\]\(([^)#:]+)\)", README)}
+    links |= {ROOT / "docs" / link for link in re.findall(r"\]\(([^)#:]+)\)", LIVE)}
 
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not link.exists()] == []
 
 
 def test_the_picture_of_the_readme_is_small() -> None:

@@ -50,6 +50,8 @@ class Report:
     terms: str
     data: str
     seed: int
+    margin: float
+    """Growth of the mask on every side, as a part of the face box."""
     faces: int
     unreadable: int
     found_in_original: int
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validation-share", type=float, default=VALIDATION_SHARE, help=f"as the run had it (default: {VALIDATION_SHARE})"
     )
     parser.add_argument("--seed", type=int, default=0, help="which faces are drawn, and the noise")
+    parser.add_argument("--margin", type=_margin, default=0.0, help="growth of the mask, as filter.margin (default: 0)")
     parser.add_argument("--recognizer", choices=("auto", "none", *RECOGNIZERS), default="auto", help="auto: if it is installed")
     parser.add_argument("--recognize-count", type=_count, default=200, help="faces shown to the recogniser (default: 200)")
     parser.add_argument("--inception", type=Path, help="TorchScript file of InceptionV3: one more Fréchet distance")
@@ -82,6 +85,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 2:
         raise argparse.ArgumentTypeError("must be at least 2")
+    return value
+
+
+def _margin(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 2.0:
+        raise argparse.ArgumentTypeError("must be from 0 to 2")
     return value
 
 
@@ -139,6 +149,7 @@ def _evaluate(arguments: argparse.Namespace) -> Report:
         arguments.seed,
         resolution=painter.architecture.resolution,
         expansion=painter.provenance.expansion,
+        margin=arguments.margin,
     )
     if arguments.grid is not None:
         save_faces(arguments.grid, faces[:GRID_FACES], painter, arguments.seed)
@@ -158,6 +169,7 @@ def _evaluate(arguments: argparse.Namespace) -> Report:
         terms=painter.provenance.terms,
         data=str(arguments.data),
         seed=arguments.seed,
+        margin=arguments.margin,
         faces=len(faces),
         unreadable=len(unreadable),
         found_in_original=evaluation.found_in_original,
@@ -219,6 +231,7 @@ def print_report(report: Report, console: Console) -> None:
         *(f"error {group}" for group in groups),
         DETECTOR_ERROR,
         "same person",
+        "another person",
         "distance",
         "seam",
     ):
@@ -232,6 +245,7 @@ def print_report(report: Report, console: Console) -> None:
             *(describe_error(row.keypoints[group]) for group in groups),
             describe_error(row.detector_keypoints),
             _percent(row.re_identified),
+            _percent(row.taken_for_another),
             _number(row.embedding_distance),
             _number(row.seam),
         )
@@ -245,6 +259,7 @@ def _remarks(report: Report) -> list[str]:
     lines = [
         f"{report.faces} faces that were never trained on, {report.found_in_original} of them found in the original; "
         f"{report.unreadable} pictures could not be read. Fréchet distances hold for this number of faces only.",
+        f"The mask is the face box grown by {report.margin:g} of its size on every side.",
         "Errors are medians of the keypoints that are found, in longer sides of the face box: by the keypoint network, which "
         "answers on hidden faces too, and once by the detector, which answers only where it finds the face. Seam: the step at the "
         "edge, 1 = as in the original.",
@@ -257,7 +272,8 @@ def _remarks(report: Report) -> list[str]:
     else:
         lines.append(
             f"Same person: {report.recognizer}, {report.recognized_faces} faces. Chance, two different people of the set: "
-            f"{_percent(chance.match, 2)} of {chance.pairs:,} pairs, mean distance {_number(chance.distance)}."
+            f"{_percent(chance.match, 2)} of {chance.pairs:,} pairs, mean distance {_number(chance.distance)}. Another person: "
+            "the hidden face against the originals of all others; where nothing of the person is left, both are about alike."
         )
     return lines
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.detectors import FaceDetector
 from models.faces import Faces
-from models.recognition import Embeddings, Recognizer, chance_of_a_match
+from models.recognition import Embeddings, Recognizer, chance_of_a_match, matches_of_strangers
 from trainer.frechet import FeatureNetwork, Features, frechet_distance
 from trainer.generator_metrics import (
     KeypointFigures,
@@ -57,9 +57,10 @@ class MethodFigures:
 
     detected: share of the faces found in the original that are found again. frechet: name of the features -> distance.
     keypoints: group -> agreement with the requested ones, as the keypoint network finds them. detector_keypoints: that of eyes and
-    nose as the detector finds them. re_identified: share recognised as the original person.
-    embedding_distance: mean distance from the original. seam: mean step across the edge of what was replaced, as a part of that in
-    the original.
+    nose as the detector finds them. re_identified: share recognised as the original person. taken_for_another: share of the pairs
+    with the original of another person that are taken for one person; about what re_identified is where nothing is left of the
+    person. embedding_distance: mean distance from the original. seam: mean step across the edge of what was replaced, as a part
+    of that in the original.
     """
 
     method: str
@@ -69,6 +70,7 @@ class MethodFigures:
     keypoints: Mapping[str, KeypointFigures]
     detector_keypoints: KeypointFigures
     re_identified: float | None
+    taken_for_another: float | None
     embedding_distance: float | None
     seam: float | None
 
@@ -92,6 +94,15 @@ class _Findings:
     steps: list[tuple[float, float]] = field(default_factory=list)
     embeddings: list[Embeddings] = field(default_factory=list)
     features: dict[str, list[Features]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recognized:
+    """What the recogniser says of a method: figures of MethodFigures. None where nothing recognises."""
+
+    own: float | None = None
+    others: float | None = None
+    distance: float | None = None
 
 
 class Evaluation:
@@ -182,10 +193,7 @@ class Evaluation:
 
     def _summed_up(self, method: Method, findings: _Findings) -> MethodFigures:
         after, before = np.mean(findings.steps, axis=0)
-        distances = None
-        if self._judges.recognizer is not None:
-            moved = np.concatenate(findings.embeddings) - np.concatenate(self._original_embeddings)
-            distances = np.linalg.norm(moved, axis=1)
+        recognized = self._recognized_by(findings)
         return MethodFigures(
             method=method.name,
             view=method.view,
@@ -196,15 +204,23 @@ class Evaluation:
             },
             keypoints=keypoint_figures(np.concatenate(findings.errors)),
             detector_keypoints=figures_of(np.concatenate(findings.detector_errors)),
-            re_identified=self._share_recognized(distances),
-            embedding_distance=None if distances is None else float(distances.mean()),
+            re_identified=recognized.own,
+            taken_for_another=recognized.others,
+            embedding_distance=recognized.distance,
             seam=float(after / before) if before > 0 else None,
         )
 
-    def _share_recognized(self, distances: NDArray[np.floating] | None) -> float | None:
-        if distances is None or self._judges.recognizer is None:
-            return None
-        return float((distances < self._judges.recognizer.same_person).mean())
+    def _recognized_by(self, findings: _Findings) -> _Recognized:
+        if self._judges.recognizer is None:
+            return _Recognized()
+        same_person = self._judges.recognizer.same_person
+        embeddings, originals = np.concatenate(findings.embeddings), np.concatenate(self._original_embeddings)
+        distances = np.linalg.norm(embeddings - originals, axis=1)
+        return _Recognized(
+            own=float((distances < same_person).mean()),
+            others=matches_of_strangers(embeddings, originals, [face.group for face in self._recognized], same_person),
+            distance=float(distances.mean()),
+        )
 
     def spread(self, painter: Painter, seed: int, *, faces: int, draws: int) -> Spread:
         """How different the faces are that different noise gives, on the first so many faces."""

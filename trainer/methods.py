@@ -67,8 +67,10 @@ class EvaluationFace:
         return marked
 
 
-def prepare_face(face: LabelledFace, number: int, group: str, *, resolution: int, expansion: float) -> EvaluationFace:
-    """Cut, mask and hide a face as serving does, unvaried."""
+def prepare_face(
+    face: LabelledFace, number: int, group: str, *, resolution: int, expansion: float, margin: float = 0.0
+) -> EvaluationFace:
+    """Cut, mask and hide a face as serving does, unvaried. margin: growth of the mask, as for `geometry.mark_faces`."""
     size = (face.picture.shape[1], face.picture.shape[0])
     context = geometry.expand_to_square(face.box, size, CONTEXT_EXPANSION)
     scale = min(1.0, CONTEXT_PX / context.side)
@@ -78,7 +80,7 @@ def prepare_face(face: LabelledFace, number: int, group: str, *, resolution: int
     box = ((face.box - np.tile(origin, 2)) * scale).astype(np.float32)
     keypoints = ((face.keypoints - origin) * scale).astype(np.float32)
     crop = geometry.expand_to_square(box, (picture.shape[1], picture.shape[0]), expansion)
-    mask = geometry.mark_faces(box[None], crop)
+    mask = geometry.mark_faces(box[None], crop, margin=margin)
     given, given_mask = geometry.hide(geometry.cut(picture, crop), mask, resolution)
     is_present = np.isfinite(keypoints).all(1).astype(np.float32)
     relative = geometry.keypoints_in_crop(keypoints[None], is_present[None], crop)[0]
@@ -89,7 +91,7 @@ def prepare_face(face: LabelledFace, number: int, group: str, *, resolution: int
 
 
 def choose_faces(
-    data: LabelledFolder, count: int, seed: int, *, resolution: int, expansion: float
+    data: LabelledFolder, count: int, seed: int, *, resolution: int, expansion: float, margin: float = 0.0
 ) -> tuple[list[EvaluationFace], list[str]]:
     """Faces that are never trained on, drawn by the seed, and why each picture that cannot be read was left out.
 
@@ -108,7 +110,8 @@ def choose_faces(
             unreadable.append(str(error))
             logger.warning("a picture cannot be read and is left out: {}", error)
             continue
-        faces.append(prepare_face(face, number, data.group(number), resolution=resolution, expansion=expansion))
+        group = data.group(number)
+        faces.append(prepare_face(face, number, group, resolution=resolution, expansion=expansion, margin=margin))
     if len(faces) < 2:
         raise DataError(
             f"{data.root}: {len(faces)} of {held_back} faces held back for validation can be used, at least 2 are needed; "

@@ -26,6 +26,8 @@ examples:
 
 SIGHUP, or veil reload, reads the file again and starts only what has changed.
 """
+_DEMO_SIZE, _DEMO_RATE = (640, 360), 15
+"""As a small camera has it: a machine with two cores keeps up."""
 _LEVELS = {-1: "WARNING", 0: "INFO"}
 
 
@@ -64,7 +66,7 @@ def _demo(output: str | None) -> Iterator[Path]:
         clip, path = Path(folder, "demo.mp4"), Path(folder, "stream.yaml")
         say("making a clip of people who do not exist ...")
         try:
-            make_demo_clip(clip)
+            make_demo_clip(clip, size=_DEMO_SIZE, rate=_DEMO_RATE)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written ({error.strerror})") from None
         to = output or str(Path(folder, "hls", "demo.m3u8"))

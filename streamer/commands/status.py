@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from datetime import datetime
 from typing import NoReturn
@@ -49,8 +50,7 @@ def _watch(daemon: Daemon, *, as_json: bool) -> NoReturn:
     if as_json:
         while True:
             print(msgspec.json.encode(status).decode(), flush=True)
-            time.sleep(_EVERY_S)
-            status = ask_status(daemon)
+            status = _next_status(daemon)
     console = Console(highlight=False, markup=False)
     with Live(render(status), console=console, auto_refresh=False, screen=console.is_terminal) as live:
         reached = time.time()
@@ -66,3 +66,11 @@ def _watch(daemon: Daemon, *, as_json: bool) -> NoReturn:
                 reached = time.time()
                 shown = render(status)
             live.update(shown, refresh=True)
+
+
+def _next_status(daemon: Daemon) -> ServeStatus:
+    """After a while, and not before the daemon answers."""
+    while True:
+        time.sleep(_EVERY_S)
+        with contextlib.suppress(UnreachableError):
+            return ask_status(daemon)

@@ -19,6 +19,7 @@ import av.stream
 from models.orientation import Orientation
 from streamer import frames
 from streamer.live.clock import CameraClock
+from streamer.live.gaps import Gaps
 from streamer.live.messages import CLOCK, CameraOpened, CameraSetup
 from streamer.messages import AudioPacket
 from streamer.opening import Packet
@@ -31,6 +32,7 @@ _OPEN_LIMIT_S = 8.0
 _PATIENCE_FOR_SOUND_S = 1.0
 """After the first picture, until a stream without a packet of its sound counts as one without sound."""
 _LONGEST_PAUSE_S = 1.0
+_USUAL_RATE = 25
 _MOST_LATE_S = 5.0
 """Of files: timestamps that go forwards or backwards by more are a gap or a new beginning, and not waited for or caught up with."""
 _PROBING = {"fflags": "nobuffer", "analyzeduration": "500000", "probesize": "500000"}
@@ -81,7 +83,7 @@ class LiveReader:
         self._damage = Damage()
         self._is_file = _scheme(setup.url) == "" and not setup.url.startswith("/dev/")
         self._loop_shift_s = 0.0
-        self._end_s = 0.0
+        self._begin_s, self._end_s = float("inf"), float("-inf")
         self._first_s: float | None = None
         self._orientation = Orientation()
         self._sound: av.AudioStream | None = None
@@ -142,7 +144,6 @@ class LiveReader:
             raise CameraLostError(explain(error)) from None
         # HLS comes a file at a time.
         self._is_paced = self._is_file or self._container.format.name == "hls"
-        self._begin_s = (self._container.start_time or 0) / av.time_base if self._is_file else 0.0
         streams = [stream for stream in self._container.streams.video if not is_attached_picture(stream)]
         if not streams:
             raise CameraLostError("it sends no pictures")
@@ -152,6 +153,8 @@ class LiveReader:
         # Frames that are decoded in parallel come later by as many frames.
         self._pictures.thread_type = "SLICE"
         self._pictures.codec_context.thread_count = 1
+        is_h264 = self._pictures.codec_context.codec.canonical_name == "h264"
+        self._gaps = Gaps(self._pictures.codec_context.extradata) if is_h264 and not self._is_file else None
         sounds = self._container.streams.audio if self._setup.audio == "copy" else ()
         self._sound = next((stream for stream in sounds if stream.codec_context is not None), None)
 
@@ -195,7 +198,7 @@ class LiveReader:
         self._loop_shift_s = self._end_s - self._begin_s
         self._pictures.codec_context.flush_buffers()
         self._damage = Damage()
-        self._container.seek(round(self._begin_s * av.time_base))
+        self._container.seek(min(0, self._container.start_time or 0))
 
     def _pace(self, packet: Packet) -> None:
         """A file comes as fast as it is read: wait until the time of each packet."""
@@ -206,7 +209,9 @@ class LiveReader:
             return
         due_s = float(stamp * packet.time_base) + self._loop_shift_s
         shown = packet.pts if packet.pts is not None else stamp
-        self._end_s = max(self._end_s, float((shown + (packet.duration or 0)) * packet.time_base) + self._loop_shift_s)
+        shown_s = float(shown * packet.time_base) + self._loop_shift_s
+        self._begin_s = min(self._begin_s, shown_s)
+        self._end_s = max(self._end_s, shown_s + self._duration_s(packet))
         now_s = time.monotonic()
         if self._first_s is None or now_s - (self._first_s + due_s) > _MOST_LATE_S:
             self._first_s = now_s - due_s
@@ -215,9 +220,18 @@ class LiveReader:
             self._first_s -= wait_s - _LONGEST_PAUSE_S
         time.sleep(max(0.0, min(wait_s, _LONGEST_PAUSE_S)))
 
+    def _duration_s(self, packet: Packet) -> float:
+        """Of a picture its share of a second where the container does not say."""
+        assert packet.time_base is not None
+        if not packet.duration and packet.stream_index == self._pictures.index:
+            return float(1 / (self._pictures.average_rate or self._pictures.guessed_rate or _USUAL_RATE))
+        return float((packet.duration or 0) * packet.time_base)
+
     def _decode(self, packet: Packet) -> list[av.VideoFrame]:
         if packet.is_corrupt:
             self._damage.mark(packet)
+        if self._gaps is not None and packet.size and self._gaps.precede(bytes(packet)):
+            self._damage.lose(packet)
         try:
             return self._pictures.codec_context.decode(cast("av.packet.Packet[av.VideoStream]", packet))
         except av.FFmpegError:

@@ -15,6 +15,8 @@ from streamer.live.schedules import is_scheduled, parse_span
 from streamer.masks import Alpha, chroma_alpha
 from streamer.pictures import PIXEL_FORMATS, PictureLayout, Plane, color_samples, diffuse_white
 
+_ROOM_PX = 2
+
 
 class Zones:
     """The zones of one stream, for pictures of one layout."""
@@ -71,9 +73,10 @@ class Zones:
         """255 for every pixel that the polygon touches."""
         width, height = self._layout.width, self._layout.height
         corners = np.array([(x * width, y * height) for x, y in zone.points])
-        mask = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 255)
+        # With room around it, or what is rounded over the border would be lost.
+        mask = np.zeros((height + 2 * _ROOM_PX, width + 2 * _ROOM_PX), np.uint8)
+        cv2.fillPoly(mask, [np.rint(corners).astype(np.int32) + _ROOM_PX], 255)
         if zone.do == "cover":
-            # Outwards: a pixel more on each side than rounding can take away.
-            mask = cv2.dilate(mask, np.ones((3, 3), np.uint8)).astype(np.uint8)
-        return mask
+            # Outwards: more on each side than rounding can take away.
+            mask = cv2.dilate(mask, np.ones((2 * _ROOM_PX + 1, 2 * _ROOM_PX + 1), np.uint8)).astype(np.uint8)
+        return np.ascontiguousarray(mask[_ROOM_PX:-_ROOM_PX, _ROOM_PX:-_ROOM_PX])

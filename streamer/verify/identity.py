@@ -37,7 +37,7 @@ class TrackIdentity:
     reidentified: float
     """Share of the pairs of an anonymized and an original picture that are taken for one person."""
     blank: float
-    """The same share where the face is blacked out instead: what hair, pose and surroundings alone tell a recogniser."""
+    """The same share where the face is blacked out instead; to a recogniser some people are close to any black square."""
     distance: float
     """Mean over the pairs of an anonymized and an original picture."""
     original_spread: float | None

@@ -17,21 +17,21 @@ RATE = 25
 NUMBER = 7
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def short_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One second, so that its seam comes often."""
     path = tmp_path_factory.mktemp("live") / "clip.mp4"
     return write_clip(path, Clip(width=SIZE[0], height=SIZE[1], pts=range(0, RATE * 512, 512), sounds=(Sound(),)))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rtsp_server() -> Iterator[RtspServer]:
     """To be left alive and reachable."""
     with RtspServer() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def camera(rtsp_server: RtspServer, short_clip: Path) -> Iterator[Camera]:
     """Publishes at "shared", with sound; to be left alone."""
     with Camera(short_clip, rtsp_server.publish_url("shared"), number=NUMBER, sound="aac") as camera:

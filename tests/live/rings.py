@@ -71,8 +71,11 @@ class Postbox:
             outbox.started()
 
     def hand_over(self, rings: SessionRings) -> None:
-        for name, access in self._rights.items():
-            self._outboxes[name].hand_over(rings.memories[name], access)
+        for name in self._rights:
+            self.hand_over_one(rings.memories[name])
+
+    def hand_over_one(self, ring: RingMemory) -> None:
+        self._outboxes[ring.name].hand_over(ring, self._rights[ring.name])
 
     def close(self) -> None:
         for outbox in self._outboxes.values():

@@ -49,7 +49,7 @@ def test_every_codec_arrives_with_its_time_and_sound(
         viewer.wait_for(lambda seen: len(seen.frames) > 15 and len(seen.beeps) > 0)
     assert [(opening.codec, opening.sound) for opening in viewer.openings] == [(codec, sound)]
     assert {frame.camera for frame in viewer.frames} == {3}
-    assert viewer.longest_gap_s == pytest.approx(1 / 15, abs=0.002)
+    assert viewer.is_on_grid(15)
     assert viewer.sound_lag_s == pytest.approx(0, abs=0.005)
 
 
@@ -105,7 +105,7 @@ def test_another_rate_and_size_than_the_clip_s_keep_its_speed(rtsp_server: RtspS
     with slow, Viewer(rtsp_server.read_url("slow")) as viewer:
         frames = viewer.wait_for_frames(15)
     assert {frame.size for frame in frames} == {(160, 96)}
-    assert viewer.longest_gap_s == pytest.approx(0.1, abs=0.002)
+    assert viewer.is_on_grid(10)
     assert viewer.latencies_s == []
     took_s = frames[-1].arrival_s - frames[0].arrival_s
     assert took_s > 1.0

@@ -51,7 +51,7 @@ class Bench:
     def work(self, *frames: RawFrame) -> None:
         for frame in frames:
             self.dispatcher.submit(frame)
-        self.detectors.hand_out(time.monotonic())
+        self.detectors.hand_out(time.monotonic(), ())
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_answers_go_to_whoever_wants_them_and_free_the_detector(bench: Bench) ->
     answer = DetectedFrame(frame=raw_frame(1), faces=None)
     bench.supervisor.say(second, answer)
     assert bench.answers == [answer]
-    bench.detectors.hand_out(time.monotonic())
+    bench.detectors.hand_out(time.monotonic(), ())
     assert first.heard_of(RawFrame) == [raw_frame(0)]
     assert second.heard_of(RawFrame) == [raw_frame(1), raw_frame(2)]
 

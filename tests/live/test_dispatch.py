@@ -50,6 +50,18 @@ def test_a_session_that_floods_gets_no_more_turns_than_another() -> None:
     assert turns == {SESSION: 100, OTHER: 100}
 
 
+def test_frames_of_a_congested_session_wait_until_they_are_dropped_for_newer_ones() -> None:
+    dispatcher = LiveDispatcher()
+    dispatcher.add_idle("a")
+    dispatcher.submit(raw_frame(0))
+    assert dispatcher.assign(0.0, {SESSION}) == []
+    dispatcher.submit(raw_frame(0, stream=OTHER))
+    assert [key_of(frame) for _, frame in dispatcher.assign(0.0, {SESSION})] == [Key(OTHER, 0)]
+    assert numbers([frame for number in range(1, 5) for frame in dispatcher.submit(raw_frame(number))]) == [0, 1]
+    dispatcher.add_idle("b")
+    assert [key_of(frame) for _, frame in dispatcher.assign(0.0)] == [Key(SESSION, 2)]
+
+
 def test_of_too_many_frames_the_oldest_are_dropped() -> None:
     dispatcher = LiveDispatcher()
     dropped = [numbers(dispatcher.submit(raw_frame(number))) for number in range(MOST_WAITING + 2)]

@@ -8,10 +8,11 @@ import time
 import pytest
 
 from streamer.channel import encode
+from streamer.live.addresses import output_kind
 from streamer.live.config import OutputSettings
 from streamer.live.messages import EncodedPacket, EncodingOpened, OutputNote, Published, PublisherSetup, SoundOpened
-from streamer.live.output import MOST_OUTSTANDING_BYTES, MOST_OUTSTANDING_PACKETS, OutputRun, kind_of
-from streamer.messages import AudioPacket, Message
+from streamer.live.output import MOST_OUTSTANDING_BYTES, MOST_OUTSTANDING_PACKETS, OutputRun
+from streamer.messages import AudioPacket
 from tests.live.fake_crew import FakeChild, FakeSupervisor
 
 ENCODING = EncodingOpened(video=b"parameters", width=64, height=48)
@@ -61,8 +62,8 @@ class Bench:
         return bool(self.given) and self.given[-1] == packet
 
     @property
-    def given(self) -> list[Message]:
-        return self.publisher.heard_of(EncodedPacket, AudioPacket)
+    def given(self) -> list[EncodedPacket | AudioPacket]:
+        return [message for message in self.publisher.heard if isinstance(message, EncodedPacket | AudioPacket)]
 
     def acknowledge(self, packets: int, dropped: int = 0) -> None:
         self.supervisor.say(self.publisher, Published(packets=packets, dropped=dropped, is_connected=True))
@@ -89,7 +90,7 @@ def bench() -> Bench:
     ],
 )
 def test_an_output_is_known_by_its_address(to: str, kind: str) -> None:
-    assert kind_of(to) == kind
+    assert output_kind(to) == kind
 
 
 def test_a_publisher_gets_the_address_with_its_password_and_nobody_else_does(bench: Bench) -> None:

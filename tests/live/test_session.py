@@ -128,6 +128,20 @@ def test_the_time_of_arrival_is_kept_until_the_picture_is_encoded_and_no_longer(
     assert session.in_flight == 0
 
 
+def test_a_session_is_congested_while_frames_wait_to_be_hidden(session: Session) -> None:
+    frames = [take(session, number, number, captured_s=1000 + number / 10) for number in range(4)]
+    congested = []
+    for frame in frames:
+        session.answered(DetectedFrame(frame=frame, faces=None))
+        congested.append(session.is_congested(look_ahead_s=0.04))
+    assert congested == [False, False, False, True]
+    assert not session.is_congested(look_ahead_s=0.3), "it waits for the look-ahead alone"
+    session.release_raw(0)
+    assert not session.is_congested(look_ahead_s=0.04)
+    session.lose_all()
+    assert session._at_anonymizer == set()
+
+
 class SlotMachine(RuleBasedStateMachine):
     """A camera, an anonymizer and a sink that keep to the protocol, messages under way between them, and losses at any time."""
 
@@ -168,6 +182,7 @@ class SlotMachine(RuleBasedStateMachine):
     def detector_answers(self, data: st.DataObject) -> None:
         frame = self.looked_at.pop(data.draw(st.integers(0, len(self.looked_at) - 1)))
         if self.session.knows(frame):
+            self.session.answered(DetectedFrame(frame=frame, faces=None))
             self.anonymizer_frames.append(frame)
 
     @precondition(lambda self: self.anonymizer_frames and self.anonymizer_free)
@@ -216,6 +231,7 @@ class SlotMachine(RuleBasedStateMachine):
         assert sorted(raw) == list(range(PLAN.raw_slots))
         safe = [free.slot for free in self.anonymizer_free] + [frame.slot for frame in self.sink_frames]
         assert sorted(safe) == list(range(PLAN.safe_slots))
+        assert len(self.session._at_anonymizer) <= PLAN.raw_slots
         assert len(self.session._captured_s) <= PLAN.raw_slots + PLAN.safe_slots
 
 

@@ -183,6 +183,11 @@ class Viewer:
         """Between neighbouring pictures, by their pts, in all connections alike; 0 for fewer than two."""
         return max((after.pts_s - before.pts_s for before, after in itertools.pairwise(list(self.frames))), default=0.0)
 
+    def is_on_grid(self, rate: int) -> bool:
+        """Whether all pictures are whole intervals of the rate apart; a loaded machine leaves some out."""
+        steps = [rate * (after.pts_s - before.pts_s) for before, after in itertools.pairwise(list(self.frames))]
+        return all(abs(step - max(1, round(step))) < 0.03 for step in steps)
+
     @property
     def sound_lag_s(self) -> float:
         """By how much sound is later than pictures, by their pts; negative where it is earlier. Up to half a second either way.

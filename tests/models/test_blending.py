@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.blending import join
+from models.blending import calm_colours, join
 
 SIZE = 64
 
@@ -72,3 +72,19 @@ def test_nothing_hidden_is_looked_at() -> None:
     one, other = (rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8) for _ in range(2))
     other[~mask] = one[~mask]
     np.testing.assert_array_equal(join(painted, one, mask), join(painted, other, mask))
+
+
+def test_patches_of_colour_are_spread_and_brightness_stays() -> None:
+    mask = mask_of()
+    painted = flat(120)
+    painted[28:32, 28:32] = (60, 160, 90)
+    calm = calm_colours(painted, mask).astype(int)
+    assert np.ptp(calm[30, 30]) < 0.4 * np.ptp(painted[30, 30].astype(int))
+    brightness = [each @ np.array([0.299, 0.587, 0.114]) for each in (calm, painted.astype(int))]
+    assert np.abs(brightness[0] - brightness[1]).max() < 2.5
+
+
+def test_colours_outside_the_mask_stay_bit_for_bit() -> None:
+    mask = mask_of()
+    painted = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    np.testing.assert_array_equal(calm_colours(painted, mask)[~mask], painted[~mask])

@@ -122,12 +122,13 @@ def nothing_left_behind(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterat
     """Checks that the block leaves no process, socket, descriptor or temporary file; `folder` is where outputs go."""
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     descriptors = _open_descriptors()
+    before = psutil.Process().children(recursive=True)
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as sockets:
         monkeypatch.setattr(tempfile, "tempdir", sockets)
         yield
         assert os.listdir(sockets) == []
     monkeypatch.setattr(tempfile, "tempdir", None)
-    assert not (left := psutil.Process().children(recursive=True)), f"still run: {left}"
+    assert not (left := set(psutil.Process().children(recursive=True)) - set(before)), f"still run: {left}"
     assert not _open_descriptors() - descriptors, f"left open: {_open_descriptors() - descriptors}"
     assert [path.name for path in folder.iterdir() if ".veil-" in path.name] == []
 

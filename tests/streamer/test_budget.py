@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.budget import RingPlan, plan_rings
+from streamer.budget import RingPlan, plan_live_rings, plan_rings
 from streamer.errors import UsageError
 from streamer.messages import StreamOpened
 from streamer.pictures import PictureLayout
@@ -83,3 +83,35 @@ def test_1080p_at_60_frames_a_second_stays_below_220_mebibytes() -> None:
     plan = plan_rings(opened(1920, 1080, (60, 1)), look_ahead_s=0.5, detectors=2, ring_mebibytes=512)
     assert isinstance(plan, RingPlan)
     assert (plan.raw_slots + plan.safe_slots) * slot_bytes(opened(1920, 1080, (60, 1)).layout) < 220 << 20
+
+
+@given(
+    size=st.sampled_from([(64, 36), (640, 360), (1280, 720), (3840, 2160)]),
+    rate=st.sampled_from([0.0, 0.1, 15.0, 25.0, 240.0, 90000.0]),
+    look_ahead_s=st.floats(0, 5),
+    detectors=st.integers(1, 64),
+    mebibytes=st.integers(16, 1024),
+)
+def test_rings_of_a_camera_fit_into_the_memory_and_a_frame_can_always_move(
+    size: tuple[int, int], rate: float, look_ahead_s: float, detectors: int, mebibytes: int
+) -> None:
+    layout = PictureLayout(width=size[0], height=size[1], pixel_format="yuv420p")
+    plan = plan_live_rings(layout, rate, look_ahead_s=look_ahead_s, detectors=detectors, ring_mebibytes=mebibytes)
+    if plan is None:
+        assert (detectors + 11) * slot_bytes(layout) > mebibytes << 20, "the least would have fitted"
+        return
+    assert (plan.raw_slots + plan.safe_slots) * slot_bytes(layout) <= mebibytes << 20
+    assert plan.window_frames >= 1
+    assert plan.raw_slots > plan.window_frames + detectors, "the camera would have nowhere to write"
+    assert plan.safe_slots >= 2
+    if plan.look_ahead_s is None and 0 < rate <= 240:
+        assert plan.window_frames > look_ahead_s * rate
+    elif plan.look_ahead_s is not None:
+        assert plan.look_ahead_s <= look_ahead_s
+
+
+@pytest.mark.parametrize("rate", [0.0, 90000.0, 1e9])
+def test_a_camera_whose_rate_is_not_to_be_believed_counts_as_a_usual_one(rate: float) -> None:
+    layout = PictureLayout(width=640, height=360, pixel_format="yuv420p")
+    unknown, usual = (plan_live_rings(layout, one, look_ahead_s=0.3, detectors=2, ring_mebibytes=256) for one in (rate, 30.0))
+    assert unknown == usual

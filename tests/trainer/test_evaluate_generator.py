@@ -31,6 +31,7 @@ from trainer.methods import (
     BASELINES,
     COMPOSITED,
     EvaluationFace,
+    HiddenFace,
     Method,
     all_methods,
     choose_faces,
@@ -85,7 +86,10 @@ def quarters(crop: RgbImage) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def evaluation(faces: list[EvaluationFace]) -> Evaluation:
-    judge = MeanColours()
+    return evaluated_by(MeanColours(), faces)
+
+
+def evaluated_by(judge: MeanColours, faces: list[EvaluationFace]) -> Evaluation:
     judges = Judges(
         detector=open_face_detector(),
         features=[judge],
@@ -200,11 +204,31 @@ def test_the_step_at_an_edge_is_in_levels() -> None:
     assert edge_step(picture, np.zeros_like(replaced)) == 0.0
 
 
-def test_chance_pairs_are_of_different_people() -> None:
-    rows = np.array([[0.0], [0.1], [5.0]], np.float32)
-    match, distance, pairs = chance_of_a_match(rows, ["a", "a", "b"], 0.6)
-    assert (match, distance, pairs) == (0.0, pytest.approx(4.95), 2)
-    assert chance_of_a_match(rows[:2], ["a", "a"], 0.6) == (None, None, 0)
+def test_what_hides_everything_is_taken_for_others_as_often_as_for_the_own_person(faces: list[EvaluationFace]) -> None:
+    judge = MeanColours()
+    means = judge.embed([face.picture for face in faces], [], [])
+    judge.same_person = float(np.median(np.linalg.norm(means - 128, axis=1)))
+    evaluation = evaluated_by(judge, faces)
+    gray = evaluation.measure(Method(name="gray", view=COMPOSITED, hide=lambda chunk: [_gray(face) for face in chunk]))
+    assert (gray.re_identified, gray.taken_for_another) == (0.5, 0.5)
+    original = evaluation.measure(Method(name="original", view=COMPOSITED, hide=keep_original))
+    assert (original.re_identified, original.taken_for_another) == (1.0, evaluation.chance().match)
+    assert evaluation.chance().match
+
+
+def _gray(face: EvaluationFace) -> HiddenFace:
+    (left,) = keep_original([face])
+    return replace(left, picture=np.full_like(face.picture, 128))
+
+
+def test_a_margin_grows_the_mask(faces_folder: Path, faces: list[EvaluationFace]) -> None:
+    settings = DataSettings(kind="labels", root=str(faces_folder), validation_share=0.5)
+    data = LabelledFolder(faces_folder, settings, AugmentSettings())
+    for face, more in zip(faces, choose_faces(data, 4, 0, resolution=16, expansion=0.2, margin=0.1)[0], strict=True):
+        assert face.number == more.number
+        assert more.mask[face.mask].all()
+        assert more.mask.sum() > 1.1 * face.mask.sum()
+        assert (more.given[more.given_mask] == geometry.PAINT).all()
 
 
 def run_command(*arguments: str) -> int:
@@ -231,7 +255,7 @@ def test_the_command_writes_figures_and_a_grid_and_says_what_it_did_not_measure(
     report = json.loads(figures.read_text())
     assert (report["images_seen"], report["resolution"], report["recognizer"]) == (7, 16, None)
     assert [row["method"] for row in report["methods"]][-5:] == list(BASELINES)
-    assert all(row["re_identified"] is None for row in report["methods"])
+    assert all(row["re_identified"] is row["taken_for_another"] is None for row in report["methods"])
     assert [row["detector_keypoints"]["requested"] for row in report["methods"]] == [9] * len(report["methods"])
     assert grid.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
