@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import os
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from streamer import process
-from streamer.forkserver import LONGEST_REQUEST, MOST_DESCRIPTORS, ChildStart
+from streamer.forkserver import LONGEST_REQUEST, MOST_DESCRIPTORS, PING, PONG, READY, ChildStart
 from streamer.pipeline import IMAGE_PIPELINE, LIVE_PIPELINE, VIDEO_PIPELINE, ProcessRow
 
 _ADOPTION_LIMIT_S = 10.0
@@ -32,18 +33,27 @@ def main() -> int:
     process.show_name("forkserver")
     requests = socket.socket(fileno=arguments.socket)
     _import_all(PIPELINES[arguments.pipelines])
+    _say(requests, READY)
     while True:
         payload, descriptors, _, _ = socket.recv_fds(requests, LONGEST_REQUEST, MOST_DESCRIPTORS)
         if not payload:
             return 0
+        if payload == PING:
+            _say(requests, PONG)
+            continue
         pid = _fork_orphan()
         if pid is None:
             requests.close()
             return _be_child(payload, descriptors)
         # Told only now, when the child has its new parent: it could be awaited at once.
-        requests.send(str(pid).encode())
+        _say(requests, str(pid).encode())
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _say(requests: socket.socket, reply: bytes) -> None:
+    with contextlib.suppress(OSError):  # nobody is there any more, which the next look shows
+        requests.send(reply)
 
 
 def _import_all(rows: Sequence[ProcessRow]) -> None:

@@ -16,6 +16,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from types import TracebackType
 from typing import Literal
 
@@ -31,7 +32,15 @@ MOST_DESCRIPTORS = 16
 Pipelines = Literal["files", "live"]
 
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
+READY, PING, PONG = b"ready", b"?", b"!"
+"""What the server says when it has imported everything; whether it listens, and that it does."""
+
 _REPLY_LIMIT_S = 60.0
+_PING_EVERY_S = 0.5
+_SILENCE_LIMIT_S = 2.0
+"""Without an answer for so long, a server that was ready hangs."""
+_LONGEST_REPLY = 64  # bytes
+_NO_PROCESS = "no further process can be started: the memory or the number of processes may be exhausted"
 _THREAD_BOUNDS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
 """Processes are what uses the cores; threads that libraries start beside them would only fight."""
 
@@ -66,8 +75,10 @@ class ForkServer:
         self._start()
 
     def _start(self) -> None:
+        self._is_ready = False
+        self._asked_s = time.monotonic()
+        self._is_unanswered = True  # READY is awaited
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(_REPLY_LIMIT_S)
         with theirs:
             command = [sys.executable, "-P", "-m", "streamer.forking", "--socket", str(theirs.fileno()), "--for", self._pipelines]
             self._popen = subprocess.Popen(
@@ -89,27 +100,73 @@ class ForkServer:
 
         Raises InternalError where no process can be had, also not from a second server in the place of one that has died.
         """
-        pid = self._request(start)
+        pid = self._request(start, _REPLY_LIMIT_S)
         if pid is None:
-            self._end()
-            self._start()
-            pid = self._request(start)
+            self._replace()
+            pid = self._request(start, _REPLY_LIMIT_S)
         if not pid:
-            raise InternalError("no further process can be started: the memory or the number of processes may be exhausted")
+            raise InternalError(_NO_PROCESS)
         return pid
+
+    def fork_soon(self, start: ChildStart) -> int:
+        """The same for who can wait for a moment at most, once the server `is_able`. Raises InternalError also where it hangs."""
+        pid = self._request(start, self._patience_s)
+        if pid is None:
+            self._replace_if_possible()
+        if not pid:
+            raise InternalError(_NO_PROCESS)
+        return pid
+
+    @property
+    def is_able(self) -> bool:
+        """Whether a child can be had at once. Never waits; another server takes the place of one that has died or hangs."""
+        now_s = time.monotonic()
+        if not self._hear() or (self._is_unanswered and now_s - self._asked_s > self._patience_s):
+            self._replace_if_possible()
+        elif not self._is_unanswered and now_s - self._asked_s >= _PING_EVERY_S:
+            self._asked_s, self._is_unanswered = now_s, True
+            with contextlib.suppress(OSError):  # it is gone, which the next look shows
+                self._socket.send(PING, socket.MSG_DONTWAIT)
+        return self._is_ready
 
     def close(self) -> None:
         """End the server; the children live on."""
         self._end()
         _becomes_reaper(is_reaper=self._was_reaper)
 
-    def _request(self, start: ChildStart) -> int | None:
-        """None where the server is gone, 0 where it cannot fork."""
+    @property
+    def _patience_s(self) -> float:
+        return _SILENCE_LIMIT_S if self._is_ready else _REPLY_LIMIT_S
+
+    def _hear(self) -> bool:
+        """Take what the server has said; False where it is gone."""
+        try:
+            while self._socket.recv(_LONGEST_REPLY, socket.MSG_DONTWAIT):
+                self._is_ready, self._is_unanswered = True, False
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def _request(self, start: ChildStart, limit_s: float) -> int | None:
+        """None where the server is gone or says nothing for so long, 0 where it cannot fork."""
         with contextlib.suppress(OSError):
+            self._socket.settimeout(limit_s)
             socket.send_fds(self._socket, [msgspec.msgpack.encode(start)], [start.heartbeat, *start.rings.values()])
-            reply = self._socket.recv(64)
-            return int(reply) if reply else None
+            while reply := self._socket.recv(_LONGEST_REPLY):
+                self._is_ready, self._is_unanswered = True, False
+                if reply not in (READY, PONG):
+                    return int(reply)
         return None
+
+    def _replace(self) -> None:
+        self._end()
+        self._start()
+
+    def _replace_if_possible(self) -> None:
+        with contextlib.suppress(OSError):  # tried again with the next look
+            self._replace()
 
     def _end(self) -> None:
         self._socket.close()

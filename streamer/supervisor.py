@@ -21,7 +21,8 @@ import zmq
 from loguru import logger
 
 from streamer.channel import Decoder, Hub, encode
-from streamer.errors import ExitCode, InputError, InternalError, OutputError, UsageError, VeilError
+from streamer.deaths import Deaths, explain, is_stopped, spent_s, watch
+from streamer.errors import ExitCode, InternalError, VeilError
 from streamer.forkserver import ChildStart, ForkServer
 from streamer.heartbeat import CELLS, HeartbeatPage
 from streamer.messages import Failed, Hello, Message, Ready, Stop
@@ -32,6 +33,10 @@ _LOOK_S = 0.25
 """How often heartbeats are looked at."""
 _ASLEEP_S = 2.0
 """Not having looked for so long means that this process was stopped itself, most likely all of them: nobody is to blame."""
+
+
+_STOPPED_LIMIT_S = 2.0
+"""A live process that somebody has stopped (SIGSTOP) is not waited for longer, whatever its work may take."""
 
 
 class StopRequest:
@@ -80,7 +85,9 @@ class Child:
     """Once it has ended; the negative number of the signal that ended it."""
 
     def kill(self) -> None:
-        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        """Nothing happens once it has ended: its descriptor may be somebody else's by then."""
+        if self.exit_code is None:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +125,7 @@ class Supervisor:
         self._children: dict[bytes, Child] = {}
         self._serials = itertools.count(1)
         self._cells = deque(range(CELLS))
-        self._deaths: dict[str, deque[float]] = {}
+        self._deaths: dict[str, Deaths] = {}
         self._heartbeats = HeartbeatPage()
         self._hub = Hub()
         self._poller = zmq.Poller()
@@ -126,7 +133,7 @@ class Supervisor:
         self._stop = stop
         self._poller.register(stop.fileno(), zmq.POLLIN)
         self._looked_s = self._awake_since_s = time.monotonic()
-        self._own_cpu_at_start_s = _cpu_s(resource.getrusage(resource.RUSAGE_SELF))
+        self._own_cpu_at_start_s = spent_s(resource.getrusage(resource.RUSAGE_SELF))
         self._children_cpu_s: dict[str, float] = {}
 
     def __enter__(self) -> Supervisor:
@@ -137,12 +144,52 @@ class Supervisor:
         self._hub.close()
         self._heartbeats.close()
 
+    @property
+    def is_able_to_start(self) -> bool:
+        """Whether a process can be had without waiting for it."""
+        return self._fork_server.is_able
+
     def start(self, row: ProcessRow, opening: Sequence[Message]) -> Child:
-        """Start a process of this row; it gets the opening messages first, the set-up leading."""
+        """Start a process of this row; it gets the opening messages first, the set-up leading. Raises InternalError."""
+        if not self._cells:
+            raise InternalError(f"no further process can be started: {CELLS} are running")
         name = f"{row.role}-{next(self._serials)}"
         cell = self._cells.popleft()
         self._heartbeats.reset(cell)
-        outboxes = {ring: RingOutbox() for ring in row.rings} if row.is_live else {}
+        outboxes: dict[str, RingOutbox] = {}
+        try:
+            if row.is_live:
+                outboxes.update((ring, RingOutbox()) for ring in row.rings)
+            pid = self._fork(row, name, cell, outboxes)
+            pidfd = watch(pid)
+        except (InternalError, OSError) as error:
+            self._cells.append(cell)
+            for outbox in outboxes.values():
+                outbox.close()
+            if isinstance(error, OSError):
+                raise InternalError(f"no further process can be started: {error.strerror}") from None
+            raise
+        for outbox in outboxes.values():
+            outbox.started()
+        child = Child(
+            row=row,
+            name=name,
+            pid=pid,
+            pidfd=pidfd,
+            cell=cell,
+            decoder=Decoder((*row.writes, *EVERY_CHILD_WRITES)),
+            started_s=time.monotonic(),
+            hang_limit_s=row.hang_limit_s,
+            backlog=[encode(message) for message in opening],
+            outboxes=outboxes,
+        )
+        self._children[name.encode()] = child
+        self._poller.register(child.pidfd, zmq.POLLIN)
+        logger.bind(child=name, pid=pid).debug("started")
+        return child
+
+    def _fork(self, row: ProcessRow, name: str, cell: int, outboxes: Mapping[str, RingOutbox]) -> int:
+        """The process id. Raises InternalError."""
         descriptors = {ring: outbox.inbox for ring, outbox in outboxes.items()}
         if not row.is_live:
             descriptors = {ring: self._rings[ring].descriptor(access) for ring, access in row.rings.items()}
@@ -157,31 +204,7 @@ class Supervisor:
             rings=descriptors,
             log_level=self._log_level,
         )
-        try:
-            pid = self._fork_server.fork(start)
-        except InternalError:
-            self._cells.append(cell)
-            for outbox in outboxes.values():
-                outbox.close()
-            raise
-        for outbox in outboxes.values():
-            outbox.started()
-        child = Child(
-            row=row,
-            name=name,
-            pid=pid,
-            pidfd=os.pidfd_open(pid),
-            cell=cell,
-            decoder=Decoder((*row.writes, *EVERY_CHILD_WRITES)),
-            started_s=time.monotonic(),
-            hang_limit_s=row.hang_limit_s,
-            backlog=[encode(message) for message in opening],
-            outboxes=outboxes,
-        )
-        self._children[name.encode()] = child
-        self._poller.register(child.pidfd, zmq.POLLIN)
-        logger.bind(child=name, pid=pid).debug("started")
-        return child
+        return self._fork_server.fork_soon(start) if row.is_live else self._fork_server.fork(start)
 
     def hand_over(self, child: Child, ring: RingMemory) -> None:
         """Give it its end of a ring, before the message that speaks of it; the ring's name is that of the row."""
@@ -226,12 +249,7 @@ class Supervisor:
         limit = row.restart_limit
         if limit is None or died.is_final:
             raise died.error
-        deaths = self._deaths.setdefault(row.role, deque())
-        now_s = time.monotonic()
-        deaths.append(now_s)
-        while now_s - deaths[0] > limit.within_s:
-            deaths.popleft()
-        if len(deaths) > limit.restarts:
+        if self._deaths.setdefault(row.role, Deaths(limit)).add():
             raise InternalError(
                 f"the {row.role} processes died more than {limit.restarts} times within {limit.within_s:.0f} s; "
                 f"the last time: {died.error}"
@@ -251,7 +269,7 @@ class Supervisor:
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds by role of all children that have ended, and of this process since the start as `supervisor`."""
-        own_s = _cpu_s(resource.getrusage(resource.RUSAGE_SELF)) - self._own_cpu_at_start_s
+        own_s = spent_s(resource.getrusage(resource.RUSAGE_SELF)) - self._own_cpu_at_start_s
         return {**self._children_cpu_s, "supervisor": own_s}
 
     def shut_down(self, grace_s: float) -> None:
@@ -270,8 +288,12 @@ class Supervisor:
     def _receive(self) -> Iterator[Received]:
         for identity, payload in self._hub.receive_all():
             child = self._children.get(identity)
-            if child is None or child.failure is not None:
-                continue  # of a child that is gone, or as good as gone: its job is with another one
+            if child is None:
+                # Gone, or of a fork server that was given up before it could say whom it had started.
+                self._hub.send(identity, encode(Stop()))
+                continue
+            if child.failure is not None:
+                continue  # as good as gone: its job is with another one
             try:
                 message = child.decoder.decode(payload)
             except msgspec.ValidationError as error:
@@ -302,6 +324,8 @@ class Supervisor:
             last_s = self._heartbeats.last_s(child.cell) if child.is_ready else child.started_s
             silent_s = now_s - max(last_s, self._awake_since_s)
             limit_s = child.hang_limit_s if child.is_ready else child.row.start_limit_s
+            if child.row.is_live and _STOPPED_LIMIT_S < silent_s <= limit_s and is_stopped(child.pid):
+                limit_s = _STOPPED_LIMIT_S
             if silent_s > limit_s and child.hung_s is None:
                 child.hung_s = silent_s
                 logger.bind(child=child.name, silent_s=round(silent_s, 1)).warning("hangs, is killed")
@@ -313,7 +337,7 @@ class Supervisor:
         """Reap a child that has ended and forget it."""
         _, status, usage = os.wait4(child.pid, 0)
         child.exit_code = os.waitstatus_to_exitcode(status)
-        self._children_cpu_s[child.row.role] = self._children_cpu_s.get(child.row.role, 0.0) + _cpu_s(usage)
+        self._children_cpu_s[child.row.role] = self._children_cpu_s.get(child.row.role, 0.0) + spent_s(usage)
         self._poller.unregister(child.pidfd)
         os.close(child.pidfd)
         for outbox in child.outboxes.values():
@@ -322,29 +346,19 @@ class Supervisor:
         del self._children[child.name.encode()]
         logger.bind(child=child.name, exit=child.exit_code).debug("ended")
         is_final = child.failure is not None and child.failure.is_final
-        return Died(child=child, error=_explain_death(child), is_final=is_final)
+        return Died(child=child, error=_error_of(child), is_final=is_final)
 
     def _kill_all(self) -> None:
         for child in self._children.values():
             child.kill()
         for child in list(self._children.values()):
-            select.select([child.pidfd], [], [])
+            end = select.poll()
+            end.register(child.pidfd, select.POLLIN)
+            end.poll()
             self._bury(child)
 
 
-def _cpu_s(usage: resource.struct_rusage) -> float:
-    return usage.ru_utime + usage.ru_stime
-
-
-def _explain_death(child: Child) -> VeilError:
-    """The error to raise where this death ends the job."""
-    if child.failure is not None:
-        kinds = {ExitCode.INPUT: InputError, ExitCode.OUTPUT: OutputError, ExitCode.USAGE: UsageError}
-        return kinds.get(ExitCode(child.failure.exit_code), InternalError)(child.failure.error)
-    if child.hung_s is not None:
-        what = "gave no sign of life for" if child.is_ready else "was not ready after"
-        return InternalError(f"the {child.row.role} process {what} {child.hung_s:.0f} s and was stopped")
-    code = child.exit_code
-    if code is not None and code < 0:
-        return InternalError(f"the {child.row.role} process was ended by {signal.Signals(-code).name}")
-    return InternalError(f"the {child.row.role} process ended unexpectedly with exit code {code}")
+def _error_of(child: Child) -> VeilError:
+    return explain(
+        child.row.role, failure=child.failure, hung_s=child.hung_s, was_ready=child.is_ready, exit_code=child.exit_code or 0
+    )

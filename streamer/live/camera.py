@@ -50,7 +50,7 @@ class CameraRun:
         self._session = 0
 
     def tick(self, now_s: float) -> None:
-        if self._child is None and now_s >= self._retry_at_s:
+        if self._child is None and now_s >= self._retry_at_s and self._crew.is_able_to_start:
             self._connect(now_s)
 
     def begin(self, ready: SessionReady, raw: RingMemory, grants: Sequence[SlotFree]) -> None:
@@ -89,6 +89,7 @@ class CameraRun:
 
     def died(self, died: Died) -> None:
         if died.child is self._child:
+            self._child = None
             self._lose(self._wording.redact(str(died.error)), died)
 
     def _lose(self, reason: str, died: Died | None) -> None:

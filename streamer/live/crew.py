@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
 from streamer.channel import encode
 from streamer.messages import Message
-from streamer.pipeline import RestartLimit, row_of
+from streamer.pipeline import row_of
 from streamer.rings import RingMemory
 from streamer.supervisor import Child, Died, Received, Supervisor
 
@@ -30,12 +28,24 @@ class Crew:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._owners: dict[str, Owner] = {}
+        self._places: dict[str, str] = {}
 
-    def start(self, role: str, opening: Sequence[Message], owner: Owner) -> Child:
-        """Raises InternalError where no process can be had."""
+    @property
+    def is_able_to_start(self) -> bool:
+        """Whether a process can be had without waiting for it; not in the first seconds, and while the fork server is replaced."""
+        return self._supervisor.is_able_to_start
+
+    def start(self, role: str, opening: Sequence[Message], owner: Owner, *, place: str | None = None) -> Child:
+        """place: what only one process at a time can hold, such as a port or a file. Raises InternalError where none can be had."""
         child = self._supervisor.start(row_of(role), opening)
         self._owners[child.name] = owner
+        if place is not None:
+            self._places[child.name] = place
         return child
+
+    def is_taken(self, place: str) -> bool:
+        """Whether a process holds it, one that is leaving, too."""
+        return place in self._places.values()
 
     def handle(self, event: Received | Died) -> None:
         """Pass on what has happened; of children that were dismissed nobody wants to hear."""
@@ -45,6 +55,7 @@ class Crew:
                 if owner is not None:
                     owner.received(child, message, payload)
             case Died(child=child):
+                self._places.pop(child.name, None)
                 owner = self._owners.pop(child.name, None)
                 if owner is not None:
                     owner.died(event)
@@ -73,22 +84,3 @@ class Crew:
     def roles(self) -> dict[int, str]:
         """Process id -> role of the living processes."""
         return self._supervisor.roles
-
-
-class Deaths:
-    """Whether there have been too many of late."""
-
-    def __init__(self, limit: RestartLimit) -> None:
-        self._limit = limit
-        self._times_s: deque[float] = deque()
-
-    def add(self) -> bool:
-        """Count one; True where that is one too many."""
-        now_s = time.monotonic()
-        self._times_s.append(now_s)
-        while now_s - self._times_s[0] > self._limit.within_s:
-            self._times_s.popleft()
-        return len(self._times_s) > self._limit.restarts
-
-    def forget(self) -> None:
-        self._times_s.clear()

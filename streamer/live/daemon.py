@@ -29,7 +29,7 @@ from streamer.live.detectors import Detectors
 from streamer.live.dispatch import LiveDispatcher
 from streamer.live.loading import Loaded, load_serve_settings
 from streamer.live.messages import Preview, PreviewWanted, WebSetup
-from streamer.live.resources import cpu_s, memory_bytes
+from streamer.live.resources import Memory, allow_descriptors, cpu_s
 from streamer.live.secrets import Secrets
 from streamer.live.status import ServeStatus
 from streamer.live.stream import Shared, StreamRun
@@ -42,7 +42,6 @@ from streamer.supervisor import StopRequest, Supervisor
 TURN_S = 0.05
 """The longest wait for something to happen, and so how late anything that is due can be."""
 STATUS_EVERY_S = 1.0
-_MEMORY_EVERY_S = 10.0
 STOP_GRACE_S = 8.0
 """For outputs to complete their files and take their leave."""
 _SLOW_BACKENDS = ("torch", "tensorrt")
@@ -94,6 +93,7 @@ def serve(loaded: Loaded, path: Path, *, fork_server: ForkServer, log_level: str
     backend = check_machine(loaded)
     for warning in warnings_of(loaded):
         logger.warning("{}", warning)
+    allow_descriptors()
     signals = Signals(StopRequest())
     manager = ServiceManager()
     with signals.heard(), Supervisor(rings={}, stop=signals.stop, fork_server=fork_server, log_level=log_level) as supervisor:
@@ -128,8 +128,8 @@ class Daemon:
         self._reload_error: str | None = None
         self._is_ready = False
         self._told_status = ""
-        self._status_at_s = self._memory_at_s = self._watchdog_at_s = 0.0
-        self._memory_bytes = 0
+        self._status_at_s = self._watchdog_at_s = 0.0
+        self._memory = Memory()
         self._streams: dict[str, StreamRun] = {}
         self._web: WebServer | None = None
         self._backend = backend
@@ -204,7 +204,7 @@ class Daemon:
             detectors=self._detectors.processes,
             detector_restarts=self._detectors.restarts,
             cpu_s=spent_s,
-            memory_bytes=self._memory_bytes,
+            memory_bytes=self._memory.total_bytes,
             streams=tuple(stream.status() for stream in self._streams.values()),
         )
 
@@ -312,9 +312,7 @@ class Daemon:
         return not should or any(not stream.is_silent(now_s) for stream in should)
 
     def _tell(self, now_s: float) -> None:
-        if now_s >= self._memory_at_s:
-            self._memory_at_s = now_s + _MEMORY_EVERY_S
-            self._memory_bytes = memory_bytes((os.getpid(), *self._crew.roles))
+        self._memory.measure((os.getpid(), *self._crew.roles))
         if not self._is_ready and all(stream.is_ready for stream in self._streams.values()):
             self._is_ready = True
             self._manager.ready()

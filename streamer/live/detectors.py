@@ -52,6 +52,8 @@ class Detectors:
 
     def tick(self, now_s: float) -> None:
         """Start those that are due."""
+        if not self._crew.is_able_to_start:
+            return
         due = [at_s for at_s in self._starts_at_s if at_s <= now_s]
         self._starts_at_s = [at_s for at_s in self._starts_at_s if at_s > now_s]
         for _ in due:
@@ -107,7 +109,7 @@ class Detectors:
 
     def _take(self, child: Child, answer: DetectedFrame, payload: bytes) -> None:
         try:
-            is_wanted = self._dispatcher.finish(child.name, answer.frame)
+            is_wanted = self._dispatcher.finish(child.name, answer.frame, is_known=answer.faces is not None)
         except UnexpectedAnswerError as error:
             # What it was given goes to another one, or nobody would ever hear of that frame again.
             logger.error("the detector broke the protocol: {}", error)

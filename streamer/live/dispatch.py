@@ -111,9 +111,10 @@ class LiveDispatcher:
             assigned.append((process, frame))
         return assigned
 
-    def finish(self, process: str, frame: RawFrame) -> bool:
+    def finish(self, process: str, frame: RawFrame, *, is_known: bool = True) -> bool:
         """A detector has answered and is idle again; whether the answer is still wanted.
 
+        is_known: it says which faces there are; otherwise a thorough look is the next frame's duty.
         Raises UnexpectedAnswerError for the frame of another one: it keeps its job, of which nobody may trust it any more.
         """
         job = self._jobs.get(process)
@@ -122,6 +123,8 @@ class LiveDispatcher:
         del self._jobs[process]
         self._idle[process] = None
         self._deaths.pop(key_of(frame), None)
+        if not is_known and not job.is_abandoned:
+            self._owe(job.frame)
         return not job.is_abandoned
 
     def expire(self, since_before_s: dict[int, float]) -> list[RawFrame]:
@@ -134,6 +137,7 @@ class LiveDispatcher:
             before_s = since_before_s.get(job.frame.stream)
             if before_s is not None and not job.is_abandoned and job.since_s < before_s:
                 job.is_abandoned = True
+                self._owe(job.frame)
                 expired.append(job.frame)
         return expired
 
@@ -150,6 +154,7 @@ class LiveDispatcher:
         self._deaths[key] = self._deaths.get(key, 0) + 1
         if self._deaths[key] >= MOST_DEATHS:
             del self._deaths[key]
+            self._owe(job.frame)
             return job.frame
         frames = self._queues.setdefault(key.session, _Queue()).frames
         frames.insert(sum(frame.number < key.number for frame in frames), job.frame)
@@ -166,6 +171,14 @@ class LiveDispatcher:
         """Frames of a session that wait for a detector."""
         queue = self._queues.get(session)
         return len(queue.frames) if queue is not None else 0
+
+    def _owe(self, frame: RawFrame) -> None:
+        """Nothing is known of this frame: were it to be looked at thoroughly, small faces around it would show until the next one."""
+        if frame.effort == "thorough":
+            queue = self._queues.setdefault(frame.stream, _Queue())
+            queue.owes_thorough = True
+            queue.owed_by = max(queue.owed_by, frame.number)
+            self._hand_on(queue)
 
     def _drop_first(self, queue: _Queue) -> RawFrame:
         frame = queue.frames.popleft()

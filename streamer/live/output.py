@@ -43,7 +43,10 @@ class OutputRun:
         self._settings = settings
         self._wording = wording
         self._want_keyframe = want_keyframe
-        self._kind = output_kind(wording.resolve(settings.to))
+        to = wording.resolve(settings.to)
+        self._kind = output_kind(to)
+        # Several streams may record to one folder.
+        self._place = f"{stream} {to}" if self._kind == "recording" else to
         self.shown = wording.redact(settings.to)
         self._log = logger.bind(stream=stream, output=self.shown)
         self._child: Child | None = None
@@ -65,7 +68,9 @@ class OutputRun:
         return "connecting" if self._child is not None else "retrying"
 
     def tick(self, now_s: float) -> None:
-        if self._child is None and now_s >= self._retry_at_s:
+        is_due = self._child is None and now_s >= self._retry_at_s
+        # After a reload, an earlier publisher may still complete its file.
+        if is_due and self._crew.is_able_to_start and not self._crew.is_taken(self._place):
             self._start()
 
     def stop(self, grace_s: float) -> None:
@@ -133,7 +138,7 @@ class OutputRun:
         opening: list[Message] = [PublisherSetup(name=self._stream, output=output)]
         opening += [known for known in (self._encoding, self._sound) if known is not None]
         try:
-            self._child = self._crew.start("publisher", opening, self)
+            self._child = self._crew.start("publisher", opening, self, place=self._place)
         except InternalError as error:
             self._retry_at_s = time.monotonic() + self._backoff.wait_s(0.0)
             self._last_error = str(error)

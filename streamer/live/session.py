@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 
 import msgspec
 
 from models.detectors import has_small_faces
-from streamer.budget import RingPlan
+from streamer.budget import RingPlan, plan_live_rings
 from streamer.config import StreamDetectorSettings
+from streamer.live.config import StreamSettings
 from streamer.live.messages import CameraOpened, SessionReady
 from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, RawFrame, SlotFree
 from streamer.rings import RingMemory, SlotMismatchError, SlotTable
@@ -21,6 +23,18 @@ _REMEMBERED_LOOKS = 2
 """Thorough looks that tell how carefully the frames after them are looked at."""
 
 
+def plan_session(opened: CameraOpened, settings: StreamSettings, *, detectors: int) -> RingPlan | None:
+    """The rings for a camera; None where the memory that is allowed does not hold the least. detectors: how many there are."""
+    numerator, denominator = opened.average_rate
+    return plan_live_rings(
+        opened.layout,
+        numerator / denominator if denominator else 0.0,
+        look_ahead_s=settings.look_ahead_s,
+        detectors=detectors,
+        ring_mebibytes=settings.ring_mebibytes,
+    )
+
+
 class Session:
     """From the camera's first picture until it is lost.
 
@@ -28,12 +42,18 @@ class Session:
     """
 
     def __init__(self, opened: CameraOpened, plan: RingPlan) -> None:
+        """Raises OSError where no memory or descriptor can be had."""
         self.number = opened.session
         self.opened = opened
         self._plan = plan
-        self.raw, self.safe = RingMemory("raw"), RingMemory("safe")
-        self.raw.resize(opened.layout, plan.raw_slots)
-        self.safe.resize(opened.layout, plan.safe_slots)
+        with contextlib.ExitStack() as undo:
+            self.raw = RingMemory("raw")
+            undo.callback(self.raw.close)
+            self.safe = RingMemory("safe")
+            undo.callback(self.safe.close)
+            self.raw.resize(opened.layout, plan.raw_slots)
+            self.safe.resize(opened.layout, plan.safe_slots)
+            undo.pop_all()
         self._raw_slots, self._safe_slots = SlotTable(plan.raw_slots), SlotTable(plan.safe_slots)
         self._frames: dict[int, RawFrame] = {}  # those whose raw slots are in use
         self._written: set[int] = set()  # these slots
@@ -61,7 +81,11 @@ class Session:
     @property
     def in_flight(self) -> int:
         """Frames between source and sink."""
-        return len(self._frames) + len(self._encoding)
+        return len(self._captured_s)
+
+    def is_older(self, number: int, captured_before_s: float) -> bool:
+        """Whether a picture that is under way arrived before that time."""
+        return self._captured_s.get(number, captured_before_s) < captured_before_s
 
     def raw_grants(self) -> Iterator[SlotFree]:
         """Every slot of the raw ring, for the camera at its start."""
@@ -128,7 +152,10 @@ class Session:
         return slot
 
     def lose_all(self) -> list[SlotFree]:
-        """The anonymizer is gone with all that it knew: the grants for the camera, whose next frame begins anew."""
+        """The anonymizer is gone with all that it knew: the grants for the camera, whose next frame begins anew.
+
+        As many frames are lost as there are grants, but for those that the sink has already.
+        """
         self._is_fresh = True
         waiting = set(self._encoding.values())
         grants = [self.release_raw(number) for number in list(self._frames)]

@@ -6,7 +6,10 @@ from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from streamer.live.status import LATENCY_BOUNDS_S
+from streamer.live.condition import Condition
+from streamer.live.config import StreamSettings
+from streamer.live.messages import CameraOpened
+from streamer.live.status import LATENCY_BOUNDS_S, OutputStatus, StreamStatus
 from streamer.messages import FrameReport
 
 WINDOW_S = 5.0
@@ -96,3 +99,53 @@ class StreamStatistics:
         self.fallbacks.update(cover.fallback for cover in report.covers if cover.fallback is not None)
         if report.covered_whole is not None:
             self.covered_whole[report.covered_whole] += 1
+
+
+def stream_status(
+    settings: StreamSettings,
+    condition: Condition,
+    figures: StreamStatistics,
+    now_s: float,
+    *,
+    name: str,
+    shown: str,
+    opened: CameraOpened | None,
+    queue_frames: int,
+    in_flight_frames: int,
+    outputs: tuple[OutputStatus, ...],
+    is_silent: bool,
+) -> StreamStatus:
+    """What is told of a stream. shown: its input, without credentials. opened: what the camera sends, None while there is none."""
+    median_ms, p99_ms = figures.latencies.quantiles_ms(now_s)
+    return StreamStatus(
+        name=name,
+        state=condition.state,
+        since=condition.since,
+        input=shown,
+        width=opened.layout.width if opened is not None else None,
+        height=opened.layout.height if opened is not None else None,
+        codec=opened.codec if opened is not None else None,
+        filter=settings.filter.name,
+        look_ahead_s=settings.look_ahead_s,
+        fps_in=figures.rate_in.per_second(now_s),
+        fps_out=figures.rate_out.per_second(now_s),
+        latency_ms=median_ms,
+        latency_p99_ms=p99_ms,
+        latency_buckets=tuple(figures.latencies.buckets),
+        latency_sum_s=figures.latencies.sum_s,
+        faces=figures.faces if opened is not None else 0,
+        frames_in=figures.frames_in,
+        frames_out=figures.frames_out,
+        slates=figures.slates,
+        dropped=dict(figures.dropped),
+        covered_whole=dict(figures.covered_whole),
+        covers=dict(figures.covers),
+        fallbacks=dict(figures.fallbacks),
+        queue_frames=queue_frames,
+        in_flight_frames=in_flight_frames,
+        reconnects=figures.reconnects,
+        restarts=dict(figures.restarts),
+        outputs=outputs,
+        errors=tuple(condition.events),
+        is_silent=is_silent,
+    )

@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from loguru import logger
 
-from streamer.budget import plan_live_rings
+from streamer.deaths import Deaths
 from streamer.errors import InternalError
-from streamer.filters import needs_keypoints
 from streamer.live.camera import CameraRun
 from streamer.live.condition import Condition, SlatePace
 from streamer.live.config import StreamSettings
-from streamer.live.crew import DISMISSAL_S, Crew, Deaths
+from streamer.live.crew import DISMISSAL_S, Crew
 from streamer.live.detectors import Detectors
 from streamer.live.dispatch import LiveDispatcher
 from streamer.live.messages import (
@@ -26,9 +24,7 @@ from streamer.live.messages import (
     FrameDropped,
     FramesSkipped,
     KeyframeWanted,
-    LiveAnonymizerSetup,
     LiveFrameWritten,
-    LiveSinkSetup,
     Preview,
     PreviewWanted,
     Slate,
@@ -36,8 +32,9 @@ from streamer.live.messages import (
     SoundOpened,
 )
 from streamer.live.output import OutputRun, Wording
-from streamer.live.session import Session
-from streamer.live.statistics import StreamStatistics
+from streamer.live.session import Session, plan_session
+from streamer.live.stages import ROLES, StageRole, Stages
+from streamer.live.statistics import StreamStatistics, stream_status
 from streamer.live.status import StreamStatus
 from streamer.messages import (
     AnonymizedFrame,
@@ -61,7 +58,6 @@ SILENT_LIMIT_S = 10.0
 _RESERVE_S = 0.2
 """Of the greatest latency, what hiding and encoding get."""
 _LEAST_DETECTION_S = 0.4
-OwnRole = Literal["live-anonymizer", "live-sink"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +83,11 @@ class StreamRun:
         self.name = settings.name
         self.settings = settings
         self._shared = shared
-        self._crew = shared.crew
         self._log = logger.bind(stream=self.name)
         self._shown = shared.wording.redact(settings.input)
         now_s = time.monotonic()
         self._origin_s = now_s
-        self._children: dict[OwnRole, Child | None] = {"live-anonymizer": None, "live-sink": None}
+        self._stages = Stages(shared.crew, self.name, settings, self, backend=shared.backend, hang_limit_s=shared.hang_limit_s)
         self._camera = CameraRun(
             shared.crew,
             settings,
@@ -108,12 +103,12 @@ class StreamRun:
         self.addresses = tuple(shared.wording.resolve(text) for text in (settings.input, *(one.to for one in settings.targets)))
         """Of the input and the outputs, with their secrets."""
         self._session: Session | None = None
-        self._needs_keypoints = needs_keypoints(settings.filter)
         self._deaths = Deaths(RESTARTS)
         self._given_up_until_s: float | None = None
         self._has_failed = False
         self._condition = Condition(self.name)
         self._pace = SlatePace(now_s)
+        self._has_slate_under_way = False
         self.statistics = StreamStatistics()
 
     def tick(self, now_s: float) -> None:
@@ -123,8 +118,7 @@ class StreamRun:
                 return
             self._given_up_until_s = None
             self._deaths.forget()
-        self._keep("live-sink")
-        self._keep("live-anonymizer")
+        self._keep_stages()
         self._camera.tick(now_s)
         for output in self._outputs:
             output.tick(now_s)
@@ -135,8 +129,7 @@ class StreamRun:
         """Sound and pictures that are under way are dropped, outputs completed."""
         self._end_session()
         self._camera.stop()
-        for role in self._children:
-            self._dismiss(role, DISMISSAL_S)
+        self._stages.dismiss(DISMISSAL_S)
         for output in self._outputs:
             output.stop(grace_s)
         self._condition.become("stopped")
@@ -197,8 +190,7 @@ class StreamRun:
                 for output in self._outputs:
                     output.give(message, payload)
             case AnonymizedFrame(stream=number) if session is not None and number == session.number:
-                session.announce(message)
-                self._crew.pass_on(self._children["live-sink"], payload)
+                self._send_to_sink(session, message, payload)
             case FrameReport(stream=number) if session is not None and number == session.number:
                 self.statistics.report(message)
                 release = session.drop if message.is_late else session.release_raw
@@ -209,6 +201,7 @@ class StreamRun:
             case LiveFrameWritten(session=number) if session is not None and number == session.number:
                 self._written(session, message)
             case SlateWritten():
+                self._has_slate_under_way = False
                 self._pace.slate(time.monotonic())
                 self.statistics.slates += 1
             case Preview():
@@ -222,12 +215,13 @@ class StreamRun:
         if session is None or not session.knows(answer.frame):
             return
         session.answered(answer)
-        self._crew.pass_on(self._children["live-anonymizer"], payload)
+        self._stages.pass_on("live-anonymizer", payload)
 
     def cover_whole(self, frame: RawFrame) -> None:
         """What is in this frame cannot be known in time."""
         if self._session is not None and self._session.knows(frame):
-            self._crew.send(self._children["live-anonymizer"], UndetectedFrame(frame=frame))
+            self._session.answered(DetectedFrame(frame=frame, faces=None))
+            self._stages.send("live-anonymizer", UndetectedFrame(frame=frame))
 
     def drop(self, frame: RawFrame) -> None:
         """This frame is not looked at, because the machine cannot keep up."""
@@ -235,25 +229,24 @@ class StreamRun:
         if session is None or not session.knows(frame):
             return
         self.statistics.dropped["overload"] += 1
-        self._crew.send(self._children["live-anonymizer"], FrameDropped(session=session.number, number=frame.number))
+        self._stages.send("live-anonymizer", FrameDropped(session=session.number, number=frame.number))
         self._camera.grant(session.drop(frame.number))
 
     def want_preview(self, message: PreviewWanted) -> None:
-        self._crew.send(self._children["live-sink"], message)
+        self._stages.send("live-sink", message)
 
     def died(self, died: Died) -> None:
-        role = next((role for role, child in self._children.items() if child is died.child), None)
+        role = self._stages.bury(died.child)
         if role is None:
             return
         reason = self._shared.wording.redact(str(died.error))
-        self._children[role] = None
         self._condition.tell(reason)
         if self._count_death(died) or died.is_final:
             self._give_up(reason)
-        elif role == "live-anonymizer":
-            self._replace_anonymizer()
-        else:
-            self._replace_sink()
+            return
+        if self._session is not None:
+            self._lose_what_was_at(role, self._session)
+        self._keep_stages()
 
     def _count_death(self, died: Died) -> bool:
         """Whether it is one too many."""
@@ -264,14 +257,7 @@ class StreamRun:
 
     def _begin_session(self, opened: CameraOpened) -> None:
         settings, layout = self.settings, opened.layout
-        numerator, denominator = opened.average_rate
-        plan = plan_live_rings(
-            layout,
-            numerator / denominator if denominator else 0.0,
-            look_ahead_s=settings.look_ahead_s,
-            detectors=self._shared.detectors.processes,
-            ring_mebibytes=settings.ring_mebibytes,
-        )
+        plan = plan_session(opened, settings, detectors=self._shared.detectors.processes)
         if plan is None:
             size = f"{layout.width}x{layout.height}"
             self._camera.lose(f"ring_mebibytes ({settings.ring_mebibytes}) holds too few pictures of {size}")
@@ -280,37 +266,39 @@ class StreamRun:
             self._condition.tell(
                 f"the look-ahead is {plan.look_ahead_s:.2f} s: ring_mebibytes ({settings.ring_mebibytes}) holds no more"
             )
-        session = self._session = Session(opened, plan)
+        try:
+            session = self._session = Session(opened, plan)
+        except OSError as error:
+            self._camera.lose(f"no memory for its pictures can be had ({error.strerror})")
+            return
         self._log.info("{}x{} {} from {}", layout.width, layout.height, opened.codec, self._shown)
-        ready = session.ready(settings.detector, needs_keypoints=self._needs_keypoints)
-        for role in self._children:
-            self._join(role, session)
+        ready = session.ready(settings.detector, needs_keypoints=self._stages.needs_keypoints)
+        for role in ROLES:
+            self._stages.join(role, session)
         self._shared.detectors.begin(ready, session.raw)
         self._camera.begin(ready, session.raw, list(session.raw_grants()))
-        for grant in session.safe_grants():
-            self._crew.send(self._children["live-anonymizer"], grant)
         sound = SoundOpened(audio=opened.audio, codec=opened.audio_codec)
         for output in self._outputs:
             output.announce(sound)
-
-    def _join(self, role: OwnRole, session: Session) -> None:
-        """Let a process take part in the session, with the rings that are for it."""
-        child = self._children[role]
-        if child is None:
-            return
-        for ring in (session.raw, session.safe):
-            if ring.name in child.row.rings:
-                self._crew.hand_over(child, ring)
-        self._crew.send(child, session.ready(self.settings.detector, needs_keypoints=self._needs_keypoints))
 
     def _take(self, session: Session, frame: RawFrame) -> None:
         self.statistics.frame_in(time.monotonic())
         for dropped in self._shared.dispatcher.submit(session.take(frame)):
             self.drop(dropped)
 
+    def _send_to_sink(self, session: Session, frame: AnonymizedFrame, payload: bytes) -> None:
+        """But not what has become too old on the way, as when this process was stopped for a while."""
+        session.announce(frame)
+        if not session.is_older(frame.number, time.monotonic() - self.settings.max_latency_ms / 1000):
+            self._stages.pass_on("live-sink", payload)
+            return
+        grant, _ = session.written(frame.number, frame.slot)
+        self._stages.send("live-anonymizer", grant)
+        self.statistics.dropped["late"] += 1
+
     def _written(self, session: Session, message: LiveFrameWritten) -> None:
         grant, captured_s = session.written(message.number, message.slot)
-        self._crew.send(self._children["live-anonymizer"], grant)
+        self._stages.send("live-anonymizer", grant)
         now_s = time.monotonic()
         self._pace.picture(now_s)
         if captured_s is not None:
@@ -330,55 +318,37 @@ class StreamRun:
             return
         self._shared.dispatcher.forget(session.number)
         self._shared.detectors.end(session.number)
+        self._stages.leave(session)
+        self.statistics.dropped["lost"] += session.in_flight
         session.close()
 
     # Processes.
 
-    def _keep(self, role: Literal["live-anonymizer", "live-sink"]) -> None:
-        """Start it where it is missing."""
-        if self._children[role] is not None:
-            return
-        settings = self.settings
-        setup: Message
+    def _keep_stages(self) -> None:
+        """Start those that are missing, in the middle of a session, too."""
+        for role in self._stages.missing():
+            try:
+                self._stages.start(role)
+            except InternalError as error:
+                self._condition.tell(str(error))
+                continue
+            if role == "live-sink":
+                self._has_slate_under_way = False
+            if self._session is not None:
+                self._lose_what_was_at(role, self._session)
+                self._stages.join(role, self._session)
+
+    def _lose_what_was_at(self, role: StageRole, session: Session) -> None:
+        """None of these frames goes out."""
+        before = session.in_flight
         if role == "live-anonymizer":
-            setup = LiveAnonymizerSetup(
-                filter=settings.filter,
-                look_ahead_s=settings.look_ahead_s,
-                zones=settings.zones,
-                backend=self._shared.backend,
-                max_age_s=settings.max_latency_ms / 1000,
-            )
+            self._shared.dispatcher.forget(session.number)
+            for grant in session.lose_all():
+                self._camera.grant(grant)
         else:
-            setup = LiveSinkSetup(name=self.name, video=settings.video)
-        try:
-            child = self._children[role] = self._crew.start(role, [setup], self)
-        except InternalError as error:
-            self._condition.tell(str(error))
-            return
-        if role == "live-anonymizer" and self._shared.hang_limit_s is not None:
-            child.hang_limit_s = self._shared.hang_limit_s
-
-    def _replace_anonymizer(self) -> None:
-        """What it knew of the frames under way is lost; none of them goes out."""
-        self._keep("live-anonymizer")
-        session = self._session
-        if session is None:
-            return
-        self._shared.dispatcher.forget(session.number)
-        for grant in session.lose_all():
-            self._camera.grant(grant)
-        self._join("live-anonymizer", session)
-        for grant in session.safe_grants():
-            self._crew.send(self._children["live-anonymizer"], grant)
-
-    def _replace_sink(self) -> None:
-        self._keep("live-sink")
-        session = self._session
-        if session is None:
-            return
-        self._join("live-sink", session)
-        for grant in session.lose_encoding():
-            self._crew.send(self._children["live-anonymizer"], grant)
+            for grant in session.lose_encoding():
+                self._stages.send("live-anonymizer", grant)
+        self.statistics.dropped["lost"] += before - session.in_flight
 
     def _give_up(self, reason: str) -> None:
         self._log.error("given up for {:.0f} s: {}", GIVEN_UP_S, reason)
@@ -386,26 +356,24 @@ class StreamRun:
         self._given_up_until_s = time.monotonic() + GIVEN_UP_S
         self._end_session()
         self._camera.stop()
-        for role in self._children:
-            self._dismiss(role, grace_s=0.0)
+        self._stages.dismiss(grace_s=0.0)
         self._condition.become("failed")
 
-    def _dismiss(self, role: OwnRole, grace_s: float) -> None:
-        self._crew.dismiss(self._children[role], grace_s)
-        self._children[role] = None
-
     def _want_keyframe(self) -> None:
-        self._crew.send(self._children["live-sink"], KeyframeWanted())
+        self._stages.send("live-sink", KeyframeWanted())
 
     # What is seen from outside.
 
     def _show_slate(self, now_s: float) -> None:
-        if not self.settings.slate or not self._pace.is_due(now_s, has_failed=self._has_failed):
+        if not self.settings.slate or self._has_slate_under_way or self._stages.lacks("live-sink"):
             return
+        if not self._pace.is_due(now_s, has_failed=self._has_failed):
+            return
+        self._has_slate_under_way = True
         # As late as pictures are, so that the next one is not earlier.
         shown_s = now_s - self.settings.look_ahead_s - _RESERVE_S
         pts = max(0, round((shown_s - self._origin_s) * CLOCK))
-        self._crew.send(self._children["live-sink"], Slate(text=self._trouble(), pts=pts))
+        self._stages.send("live-sink", Slate(text=self._trouble(), pts=pts))
 
     def _trouble(self) -> str:
         """What viewers are told."""
@@ -421,37 +389,17 @@ class StreamRun:
 
     def status(self) -> StreamStatus:
         now_s = time.monotonic()
-        figures, session = self.statistics, self._session
-        median_ms, p99_ms = figures.latencies.quantiles_ms(now_s)
-        return StreamStatus(
+        session = self._session
+        return stream_status(
+            self.settings,
+            self._condition,
+            self.statistics,
+            now_s,
             name=self.name,
-            state=self._condition.state,
-            since=self._condition.since,
-            input=self._shown,
-            width=session.opened.layout.width if session else None,
-            height=session.opened.layout.height if session else None,
-            codec=session.opened.codec if session else None,
-            filter=self.settings.filter.name,
-            look_ahead_s=self.settings.look_ahead_s,
-            fps_in=figures.rate_in.per_second(now_s),
-            fps_out=figures.rate_out.per_second(now_s),
-            latency_ms=median_ms,
-            latency_p99_ms=p99_ms,
-            latency_buckets=tuple(figures.latencies.buckets),
-            latency_sum_s=figures.latencies.sum_s,
-            faces=figures.faces if session else 0,
-            frames_in=figures.frames_in,
-            frames_out=figures.frames_out,
-            slates=figures.slates,
-            dropped=dict(figures.dropped),
-            covered_whole=dict(figures.covered_whole),
-            covers=dict(figures.covers),
-            fallbacks=dict(figures.fallbacks),
-            queue_frames=self._shared.dispatcher.waiting(session.number) if session else 0,
-            in_flight_frames=session.in_flight if session else 0,
-            reconnects=figures.reconnects,
-            restarts=dict(figures.restarts),
+            shown=self._shown,
+            opened=session.opened if session is not None else None,
+            queue_frames=self._shared.dispatcher.waiting(session.number) if session is not None else 0,
+            in_flight_frames=session.in_flight if session is not None else 0,
             outputs=tuple(output.status() for output in self._outputs),
-            errors=tuple(self._condition.events),
             is_silent=self.is_silent(now_s),
         )

@@ -22,6 +22,7 @@ class WebServer:
     def __init__(self, crew: Crew, setup: WebSetup, on_preview_wanted: Callable[[PreviewWanted], None]) -> None:
         self._crew = crew
         self._setup = setup
+        self._place = f"port {setup.port}"
         self._on_preview_wanted = on_preview_wanted
         self._child: Child | None = None
         self._backoff = Backoff()
@@ -31,8 +32,10 @@ class WebServer:
     def tick(self, now_s: float) -> None:
         if self._child is not None or now_s < self._start_at_s:
             return
+        if not self._crew.is_able_to_start or self._crew.is_taken(self._place):
+            return
         try:
-            self._child = self._crew.start("web", [self._setup], self)
+            self._child = self._crew.start("web", [self._setup], self, place=self._place)
             self._started_s = now_s
         except InternalError as error:
             logger.error("{}", error)

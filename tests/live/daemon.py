@@ -50,8 +50,9 @@ class Daemon:
         self._popen: subprocess.Popen[bytes] | None = None
         self.write(streams)
 
-    def write(self, streams: Sequence[Mapping[str, Any]]) -> None:
-        """Write the file of settings anew."""
+    def write(self, streams: Sequence[Mapping[str, Any]], **changes: Any) -> None:
+        """Write the file of settings anew. changes: of its other keys, from now on."""
+        self._settings |= changes
         self.path.write_text(yaml.safe_dump({**self._settings, "streams": [dict(stream) for stream in streams]}))
 
     def __enter__(self) -> Self:

@@ -39,6 +39,7 @@ class FakeSupervisor:
     def __init__(self) -> None:
         self.started: list[FakeChild] = []
         self.can_start = True
+        self.is_able_to_start = True
         self.crew = Crew(cast(Supervisor, self))
 
     def start(self, row: ProcessRow, opening: Sequence[Message]) -> Child:

@@ -276,3 +276,24 @@ class DispatchMachine(RuleBasedStateMachine):
 
 TestDispatch = DispatchMachine.TestCase
 TestDispatch.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("end", ["expire", "die", "not known"])
+def test_a_thorough_look_that_came_to_nothing_is_the_next_frames_duty(end: str) -> None:
+    dispatcher = LiveDispatcher()
+    dispatcher.submit(raw_frame(0, effort="thorough", is_cut=True))
+    frame = give(dispatcher, "a")
+    dispatcher.submit(raw_frame(1))
+    match end:
+        case "expire":
+            assert dispatcher.expire({SESSION: float("inf")}) == [frame]
+        case "die":
+            while dispatcher.bury("a") is None:
+                give(dispatcher, "a")
+        case _:
+            assert dispatcher.finish("a", frame, is_known=False)
+    dispatcher.add_idle("b")
+    assert [frame for _, frame in dispatcher.assign(0.0)] == [raw_frame(1, effort="thorough")]
+    dispatcher.submit(raw_frame(2))
+    dispatcher.add_idle("c")
+    assert [frame for _, frame in dispatcher.assign(0.0)] == [raw_frame(2)]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
+import signal
+import subprocess
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamer.deaths import Deaths
 from streamer.live.backoff import FIRST_S, MOST_S, STABLE_S, Backoff
-from streamer.live.crew import Deaths
-from streamer.live.resources import cpu_s, memory_bytes
+from streamer.live.resources import Memory, cpu_s
 from streamer.live.statistics import WINDOW_S, Latencies, Rate, StreamStatistics
 from streamer.live.status import LATENCY_BOUNDS_S
 from streamer.messages import Cover, FrameReport
@@ -127,11 +130,28 @@ def test_what_processes_use_is_counted() -> None:
     while time.process_time() < began_s + 0.1:
         pass
     assert 0.05 < cpu_s(os.getpid()) - before_s < 5
-    assert memory_bytes([os.getpid()]) > 10 << 20
 
 
 def test_processes_that_have_ended_use_nothing() -> None:
     gone = 2**22 + 1  # beyond the greatest process id
     assert cpu_s(gone) == 0
-    assert memory_bytes([gone]) == 0
-    assert memory_bytes([os.getpid(), gone]) > 0
+    memory = Memory()
+    memory.measure([gone])
+    assert memory.total_bytes == 0
+
+
+def test_the_memory_of_all_is_measured_a_few_at_a_time() -> None:
+    with contextlib.ExitStack() as sleepers:
+        pids = [sleepers.enter_context(subprocess.Popen(["sleep", "60"])).pid for _ in range(20)]
+        memory = Memory()
+        totals = []
+        for _ in range(10):
+            memory.measure(pids)
+            totals.append(memory.total_bytes)
+        assert totals == sorted(set(totals)), "each adds something"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+    memory.measure([os.getpid()])
+    assert memory.total_bytes > 10 << 20
+    memory.measure([])
+    assert memory.total_bytes == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +29,7 @@ class Place:
         self.ring = os.memfd_create("veil-ring-of-this-test")
         self.children: list[psutil.Process] = []
 
-    def start(self) -> psutil.Process:
+    def start(self, *, is_soon: bool = False) -> psutil.Process:
         start = ChildStart(
             role="detector",
             worker="tests.streamer.faulty_workers:IdleWorker",
@@ -39,7 +41,8 @@ class Place:
             rings={"raw": self.ring},
             log_level="CRITICAL",
         )
-        self.children.append(psutil.Process(self.server.fork(start)))
+        fork = self.server.fork_soon if is_soon else self.server.fork
+        self.children.append(psutil.Process(fork(start)))
         return self.children[-1]
 
     def hear(self, children: int) -> None:
@@ -121,6 +124,42 @@ def test_another_server_takes_the_place_of_one_that_died(place: Place) -> None:
     second = place.start()
     assert second.ppid() == os.getpid()
     assert first.is_running(), "children do not depend on the server"
+
+
+def until_able(server: ForkServer) -> None:
+    deadline_s, pause = time.monotonic() + 60, threading.Event()
+    while not server.is_able:
+        assert time.monotonic() < deadline_s
+        pause.wait(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_nobody_waits_for_a_server_that_is_gone_or_hangs(place: Place, number: signal.Signals) -> None:
+    until_able(place.server)
+    before = server_of(place)
+    before.send_signal(number)
+    pause = threading.Event()
+    deadline_s = time.monotonic() + 60
+    while before.is_running():
+        assert time.monotonic() < deadline_s
+        _ = place.server.is_able
+        pause.wait(0.02)
+    until_able(place.server)
+    assert server_of(place).pid != before.pid
+    place.start()
+    place.hear(1)
+
+
+def test_a_server_that_hangs_in_the_middle_refuses_and_is_replaced(place: Place) -> None:
+    until_able(place.server)
+    before = server_of(place)
+    before.send_signal(signal.SIGSTOP)
+    with pytest.raises(InternalError, match="no further process"):
+        place.start(is_soon=True)
+    assert not before.is_running()
+    until_able(place.server)
+    place.start(is_soon=True)
+    place.hear(1)
 
 
 def test_where_no_process_can_be_had_the_error_says_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

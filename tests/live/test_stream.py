@@ -1,0 +1,257 @@
+"""One stream without processes: what ends one of them, whenever, costs frames and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from models.faces import no_faces
+from streamer.live.config import StreamSettings
+from streamer.live.crew import Crew
+from streamer.live.detectors import Detectors
+from streamer.live.dispatch import LiveDispatcher
+from streamer.live.messages import CLOCK, LiveFrameWritten, SessionEnded, SessionReady, Slate, SlateWritten
+from streamer.live.output import Wording
+from streamer.live.stream import GIVEN_UP_S, RESTARTS, Shared, StreamRun
+from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, FrameReport, Message, RawFrame, Ready, SlotFree
+from streamer.messages import Message as AnyMessage
+from tests.live.fake_crew import FakeChild, FakeSupervisor
+from tests.live.frames import anonymized, opened, raw_frame
+
+MAX_LATENCY_S = 2.0
+
+
+class Plain:
+    """Wording without secrets."""
+
+    def resolve(self, text: str) -> str:
+        return text
+
+    def redact(self, text: str) -> str:
+        return text
+
+
+class Bench:
+    """One stream, one detector, and what they are told."""
+
+    def __init__(self) -> None:
+        self.supervisor = FakeSupervisor()
+        crew: Crew = self.supervisor.crew
+        self.dispatcher = LiveDispatcher()
+        self.detectors = Detectors(
+            crew,
+            self.dispatcher,
+            processes=1,
+            backend="cpu",
+            hang_limit_s=None,
+            on_answer=lambda answer, payload: self.stream.detected(answer, payload),
+            on_undetectable=lambda frame: self.stream.cover_whole(frame),
+        )
+        shared = Shared(
+            crew=crew,
+            dispatcher=self.dispatcher,
+            detectors=self.detectors,
+            wording=cast(Wording, Plain()),
+            backend="cpu",
+            hang_limit_s=None,
+            next_session=itertools.count(1).__next__,
+            on_preview=lambda preview: None,
+        )
+        settings = StreamSettings(
+            name="door", input="rtsp://127.0.0.1/a", outputs="rtsp://127.0.0.1/b", max_latency_ms=round(1000 * MAX_LATENCY_S)
+        )
+        self.stream = StreamRun(settings, shared)
+        self.tick()
+
+    def tick(self, later_s: float = 0.0) -> None:
+        now_s = time.monotonic() + later_s
+        self.detectors.tick(now_s)
+        self.stream.tick(now_s)
+
+    def child(self, role: str) -> FakeChild:
+        """The newest of a role."""
+        return next(child for child in reversed(self.supervisor.started) if child.row.role == role)
+
+    def count(self, role: str) -> int:
+        return sum(child.row.role == role for child in self.supervisor.started)
+
+    def say(self, role: str, message: Message) -> None:
+        self.supervisor.say(self.child(role), message)
+
+    def die(self, role: str) -> FakeChild:
+        child = self.child(role)
+        self.supervisor.die(child)
+        return child
+
+    def open(self) -> int:
+        """The camera is there; the session's number."""
+        session = cast(Any, self.child("camera").heard[0]).session
+        self.say("camera", opened(session=session))
+        self.say("live-detector", Ready())
+        return int(session)
+
+    def grants(self, role: str) -> list[SlotFree]:
+        return [cast(SlotFree, message) for message in self.child(role).heard_of(SlotFree)]
+
+    def send(self, session: int, number: int, grant: int, age_s: float = 0.0) -> RawFrame:
+        """A picture of the camera."""
+        free = self.grants("camera")[grant]
+        frame = raw_frame(
+            number,
+            stream=session,
+            slot=free.slot,
+            generation=free.generation,
+            captured_s=time.monotonic() - age_s,
+            effort="thorough",
+        )
+        self.say("camera", frame)
+        return frame
+
+    def detect(self) -> None:
+        """Whatever the detector has."""
+        self.detectors.hand_out(time.monotonic(), ())
+        frame = cast(RawFrame, self.child("live-detector").heard_of(RawFrame)[-1])
+        self.say("live-detector", DetectedFrame(frame=frame, faces=FacesRecord.pack(no_faces())))
+
+    def anonymize(self, frame: RawFrame, grant: int) -> AnonymizedFrame:
+        free = self.grants("live-anonymizer")[grant]
+        safe = anonymized(frame, free.slot, free.generation)
+        self.say("live-anonymizer", safe)
+        return safe
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.stream.stop(0.0)
+
+
+def ready_in(child: FakeChild) -> list[AnyMessage | str]:
+    """What it heard of the session, its rings among it."""
+    return [heard for heard in child.heard if isinstance(heard, SessionReady | str)]
+
+
+@pytest.mark.parametrize("role", ["live-anonymizer", "live-sink"])
+@pytest.mark.parametrize("is_able", [True, False])
+def test_whoever_takes_a_place_joins_the_session_whenever_it_is_started(bench: Bench, role: str, is_able: bool) -> None:
+    session = bench.open()
+    bench.send(session, 0, grant=0)
+    rings = [heard for heard in ready_in(bench.child(role)) if isinstance(heard, str)]
+    bench.supervisor.is_able_to_start = is_able
+    dead = bench.die(role)
+    bench.send(session, 1, grant=1)
+    bench.supervisor.is_able_to_start = True
+    bench.tick()
+    heir = bench.child(role)
+    assert heir is not dead
+    *handed, ready = ready_in(heir)
+    assert handed == rings
+    assert cast(SessionReady, ready).session == session
+    assert cast(SessionReady, ready).first_number == (2 if not is_able else 1)
+    assert bool(heir.heard_of(SlotFree)) == (role == "live-anonymizer")
+
+
+def test_where_no_process_can_be_had_for_a_while_the_stream_comes_back(bench: Bench) -> None:
+    session = bench.open()
+    slots = len(bench.grants("camera"))
+    bench.supervisor.can_start = False
+    bench.die("live-anonymizer")
+    for number in range(slots):
+        bench.send(session, number, grant=number)
+    bench.supervisor.can_start = True
+    bench.tick()
+    assert ready_in(bench.child("live-anonymizer"))
+    fresh = bench.grants("camera")[slots:]
+    assert sorted(free.slot for free in fresh) == list(range(slots)), "every slot can be written again"
+    figures = bench.stream.statistics
+    assert figures.frames_in == sum(figures.dropped.values()) == slots
+
+
+def test_what_was_under_way_when_a_process_died_is_counted_and_never_goes_out(bench: Bench) -> None:
+    session = bench.open()
+    frames = [bench.send(session, number, grant=number) for number in range(2)]
+    bench.detect()
+    bench.anonymize(frames[0], grant=0)
+    bench.die("live-sink")
+    assert bench.stream.statistics.dropped["lost"] == 1
+    assert not bench.child("live-sink").heard_of(AnonymizedFrame)
+    bench.die("live-anonymizer")
+    assert bench.stream.statistics.dropped["lost"] == 2
+    assert not bench.child("live-anonymizer").heard_of(DetectedFrame)
+    assert bench.stream.status().in_flight_frames == 0
+    assert bench.stream.statistics.restarts == {"sink": 1, "anonymizer": 1}
+
+
+def test_a_picture_that_became_too_old_on_its_way_is_not_published(bench: Bench) -> None:
+    session = bench.open()
+    old = bench.send(session, 0, grant=0, age_s=MAX_LATENCY_S + 0.1)
+    young = bench.send(session, 1, grant=1)
+    slots = len(bench.grants("live-anonymizer"))
+    bench.anonymize(old, grant=0)
+    sent = bench.anonymize(young, grant=1)
+    assert bench.child("live-sink").heard_of(AnonymizedFrame) == [sent]
+    assert bench.stream.statistics.dropped["late"] == 1
+    assert len(bench.grants("live-anonymizer")) == slots + 1, "its slot can be written again"
+    bench.say("live-sink", LiveFrameWritten(session=session, number=1, slot=sent.slot))
+    assert bench.stream.statistics.frames_out == 1
+
+
+def test_nobody_keeps_pictures_of_a_camera_that_is_away(bench: Bench) -> None:
+    session = bench.open()
+    bench.send(session, 0, grant=0)
+    bench.die("camera")
+    for role in ("live-anonymizer", "live-detector"):
+        assert bench.child(role).heard_of(SessionEnded) == [SessionEnded(session=session)]
+    assert bench.stream.statistics.dropped["lost"] == 1
+
+
+def test_slates_wait_for_each_other(bench: Bench) -> None:
+    for second in range(10, 20):
+        bench.tick(later_s=second)
+    (slate,) = bench.child("live-sink").heard_of(Slate)
+    assert abs(cast(Slate, slate).pts) < 60 * CLOCK
+    bench.say("live-sink", SlateWritten())
+    bench.tick(later_s=21)
+    assert len(bench.child("live-sink").heard_of(Slate)) == 2
+    bench.die("live-sink")
+    bench.tick(later_s=30)
+    assert len(bench.child("live-sink").heard_of(Slate)) == 1, "the one that was under way is gone with the process"
+
+
+def test_a_camera_that_dies_is_connected_again_and_its_dead_process_is_left_alone(bench: Bench) -> None:
+    bench.open()
+    dead = bench.die("camera")
+    assert dead.grace_s is None, "what has ended must not be dismissed"
+    bench.tick(later_s=1.0)
+    assert bench.child("camera") is not dead
+    assert bench.stream.statistics.reconnects == 1
+
+
+def test_too_many_deaths_are_the_end_for_a_while_and_everything_begins_anew(bench: Bench) -> None:
+    for _ in range(RESTARTS.restarts + 1):
+        assert not bench.stream.is_given_up
+        bench.die("live-anonymizer")
+        bench.tick()
+    assert bench.stream.is_given_up
+    assert bench.stream.status().state == "failed"
+    sinks = bench.count("live-sink")
+    bench.tick(later_s=GIVEN_UP_S + 1)
+    assert not bench.stream.is_given_up
+    assert bench.count("live-sink") == sinks + 1
+
+
+def test_a_report_frees_the_slot_and_is_counted(bench: Bench) -> None:
+    session = bench.open()
+    frame = bench.send(session, 0, grant=0)
+    before = len(bench.grants("camera"))
+    report = FrameReport(
+        stream=session, number=0, pts=0, time_s=0.0, raw_slot=frame.slot, covers=[], covered_whole="undetectable", is_late=False
+    )
+    bench.say("live-anonymizer", report)
+    assert len(bench.grants("camera")) == before + 1
+    assert bench.stream.statistics.covered_whole == {"undetectable": 1}
