@@ -126,7 +126,7 @@ class ForkServer:
         elif not self._is_unanswered and now_s - self._asked_s >= _PING_EVERY_S:
             self._asked_s, self._is_unanswered = now_s, True
             with contextlib.suppress(OSError):  # it is gone, which the next look shows
-                self._socket.send(PING, socket.MSG_DONTWAIT)
+                self._socket.send(PING)
         return self._is_ready
 
     def close(self) -> None:
@@ -140,8 +140,10 @@ class ForkServer:
 
     def _hear(self) -> bool:
         """Take what the server has said; False where it is gone."""
+        # A limit of time would be waited for even with MSG_DONTWAIT.
+        self._socket.setblocking(False)
         try:
-            while self._socket.recv(_LONGEST_REPLY, socket.MSG_DONTWAIT):
+            while self._socket.recv(_LONGEST_REPLY):
                 self._is_ready, self._is_unanswered = True, False
         except BlockingIOError:
             return True
