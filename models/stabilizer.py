@@ -9,7 +9,7 @@ the past counts less, so that it leaves no ghosts.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from models.faces import KEYPOINT_NAMES
 from models.geometry import Crop, Mask
 
-MEMORY_S = 0.4
-"""The past loses half of its weight in 0.7 of this time."""
+MEMORY_S = 1.2
+"""The past loses half of its weight in 0.7 of this time, while the face is steady: it stays the same person for so long."""
 REUSE_S = 0.06
 """What was painted serves so long without being painted anew: every other frame at 25 a second."""
 LONGEST_GAP_S = 0.5
 """What is older has no part in the present."""
 STILL, MOVED = 0.015, 0.05
-"""Keypoints that move this much against each other, in longer sides of the box: the past counts in full, or not at all."""
+"""Keypoints that have moved this much against the features of the past, in longer sides of the box: it counts in full, or not at
+all. So however slowly a face turns, what is painted is never further behind than this."""
 STILL_PX, MOVED_PX = 0.6, 2.0
 """The same in pixels, for small faces, whose keypoints are less exact than a part of the box."""
 _FACE_POINTS = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
@@ -56,6 +57,8 @@ class _Past:
     crop: Crop
     pose: Pose
     blend: NDArray[np.float32]  # (R, R, 3)
+    shape: NDArray[np.float32]
+    """(7, 2), pixels: where the features of the blend are, which lag behind the keypoints while the face turns."""
 
 
 class Stabilizer:
@@ -71,16 +74,17 @@ class Stabilizer:
         painted: (R, R, 3). mask: (R, R), True where the face was hidden. Frames come in order of time.
         """
         self._forget(time_s)
-        now = painted.astype(np.float32)
+        now, shape = painted.astype(np.float32), pose.keypoints
         past = self._pasts.get(track)
         if past is not None:
-            motion = _motion(past.pose, pose)
+            motion = _motion(replace(past.pose, keypoints=past.shape), pose)
             weight = motion.steadiness * math.exp(-max(time_s - past.time_s, 0.0) / self._memory_s)
             if weight > 0:
+                shape = _mixed_shape(past, pose, motion, weight)
                 moved, is_known = _moved(past, crop, motion, painted.shape[0])
                 share = np.where(mask & is_known, np.float32(weight), np.float32(0))[:, :, np.newaxis]
                 now += (moved - now) * share
-        self._pasts[track] = _Past(time_s=time_s, crop=crop, pose=pose, blend=now)
+        self._pasts[track] = _Past(time_s=time_s, crop=crop, pose=pose, blend=now, shape=shape)
         return np.rint(now).clip(0, 255).astype(np.uint8)
 
     def reuse(self, track: int, time_s: float, given: Pixels, mask: Mask, crop: Crop, pose: Pose) -> Pixels | None:
@@ -144,6 +148,13 @@ def _motion(before: Pose, after: Pose) -> _Motion:
     change_px = float(np.sqrt((errors**2).sum(axis=1).mean()))
     still_px, moved_px = max(STILL * after.side, STILL_PX), max(MOVED * after.side, MOVED_PX)
     return _Motion(in_plane=in_plane, steadiness=min(max((moved_px - change_px) / (moved_px - still_px), 0.0), 1.0))
+
+
+def _mixed_shape(past: _Past, pose: Pose, motion: _Motion, weight: float) -> NDArray[np.float32]:
+    """The keypoints as far behind as the texture is."""
+    moved = past.shape @ motion.in_plane[:, :2].T + motion.in_plane[:, 2]
+    is_common = ((past.pose.keypoint_scores > 0) & (pose.keypoint_scores > 0))[:, np.newaxis]
+    return np.where(is_common, pose.keypoints + weight * (moved - pose.keypoints), pose.keypoints).astype(np.float32)
 
 
 def _moved(past: _Past, crop: Crop, motion: _Motion, size: int) -> tuple[NDArray[np.float32], Mask]:

@@ -80,6 +80,24 @@ def test_a_face_that_changes_leaves_no_ghost() -> None:
     np.testing.assert_array_equal(stabilizer.blend(1, STEP_S, noise(1), MASK, crop_of(moved), moved), noise(1))
 
 
+def height_of_spot(picture: NDArray[np.uint8]) -> float:
+    """Where the spot of `blob` is, rows of the crop."""
+    weights = np.clip(picture[:, :, 0].astype(float) - 68, 0, None)
+    return float((weights * (np.arange(SIZE) + 0.5)[:, None]).sum() / weights.sum())
+
+
+@pytest.mark.parametrize("turn_a_frame", [0.001, 0.002, 0.004, 0.008])
+def test_features_are_never_far_behind_a_face_that_turns_slowly(turn_a_frame: float) -> None:
+    """From frame to frame it always looks steady; what counts is how far the blend has fallen behind."""
+    stabilizer = Stabilizer()
+    for number in range(60):
+        where = pose(mouth=turn_a_frame * number)
+        crop = crop_of(where)
+        blended = stabilizer.blend(1, number * 2 * STEP_S, blob(where, crop), MASK, crop, where)
+    behind_px = (height_of_spot(blob(where, crop)) - height_of_spot(blended)) * crop.side / SIZE
+    assert 0 <= behind_px < 0.022 * where.side
+
+
 def test_what_is_long_ago_has_no_part_and_is_forgotten() -> None:
     stabilizer, where = Stabilizer(), pose()
     stabilizer.blend(1, 0.0, noise(0), MASK, crop_of(where), where)
