@@ -98,6 +98,23 @@ def test_features_are_never_far_behind_a_face_that_turns_slowly(turn_a_frame: fl
     assert 0 <= behind_px < 0.022 * where.side
 
 
+def left_of_past(difference: int, place: tuple[int, int]) -> float:
+    """What part of the past is left after a second of something that is brighter by so much, at a pixel of the crop."""
+    stabilizer, where = Stabilizer(), pose()
+    stabilizer.blend(1, 0.0, np.full((SIZE, SIZE, 3), 100, np.uint8), MASK, crop_of(where), where)
+    for number in range(1, 26):
+        now = np.full((SIZE, SIZE, 3), 100 + difference, np.uint8)
+        blended = stabilizer.blend(1, number * STEP_S, now, MASK, crop_of(where), where)
+    return float(100 + difference - blended[place][0]) / difference
+
+
+def test_the_past_lasts_while_it_is_alike_and_is_brief_where_it_is_not() -> None:
+    middle, rim = (33, 32), (33, 14)
+    assert 0.3 < left_of_past(10, middle) < 0.6
+    assert left_of_past(60, middle) < 0.6 * left_of_past(10, middle)
+    assert left_of_past(10, rim) < 0.2, "what is behind the face may have changed"
+
+
 def test_what_is_long_ago_has_no_part_and_is_forgotten() -> None:
     stabilizer, where = Stabilizer(), pose()
     stabilizer.blend(1, 0.0, noise(0), MASK, crop_of(where), where)
