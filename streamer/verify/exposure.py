@@ -14,8 +14,8 @@ hidden in several ways; faces that were found to show:
     generated faces, not encoded                    0 of 1610
     blur (9 x 9 pixels)                             225
 
-Of 106 others, painted but for a rectangle of 8, 12, 16 and 25 % of the box, 71, 78, 87 and 94 are found to show; those that are not
-are narrower than 40 pixels. Cells alone, without windows, find 2, 4, 20 and 65.
+Of 106 others, painted but for a rectangle of 8, 12, 16 and 25 % of the box, 71, 78, 87 and 94 are found to show; most of those that
+are not are narrower than 40 pixels. Cells alone, without windows, find 2, 4, 20 and 65.
 
 Of all 1971 faces of every frame of these clips none shows after the filters gan and heavy-blur at their defaults.
 
