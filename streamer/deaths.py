@@ -8,10 +8,13 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from streamer.errors import ExitCode, InputError, InternalError, OutputError, UsageError, VeilError
-from streamer.messages import Failed
-from streamer.pipeline import RestartLimit
+
+if TYPE_CHECKING:  # every command imports this, few start processes
+    from streamer.messages import Failed
+    from streamer.pipeline import RestartLimit
 
 _KINDS: dict[ExitCode, Callable[[str], VeilError]] = {
     ExitCode.INPUT: InputError,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from types import TracebackType
 from typing import Literal
 
 import msgspec
+from loguru import logger
 
+from streamer.deaths import is_stopped
 from streamer.environment import for_children
 from streamer.errors import InternalError
 
@@ -37,8 +40,13 @@ READY, PING, PONG = b"ready", b"?", b"!"
 
 _REPLY_LIMIT_S = 60.0
 _PING_EVERY_S = 0.5
-_SILENCE_LIMIT_S = 2.0
-"""Without an answer for so long, a server that was ready hangs."""
+_SILENCE_LIMIT_S = 10.0
+"""Without an answer for so long, a server that was ready hangs. Starting another one is what a busy machine can do least."""
+_STOPPED_LIMIT_S = 1.5
+"""The same for one that somebody has stopped (SIGSTOP)."""
+_FORK_LIMIT_S = 4.0
+"""For who cannot wait."""
+_LOOK_S = 0.5
 _LONGEST_REPLY = 64  # bytes
 _NO_PROCESS = "no further process can be started: the memory or the number of processes may be exhausted"
 _THREAD_BOUNDS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1")
@@ -79,6 +87,7 @@ class ForkServer:
         self._asked_s = time.monotonic()
         self._is_unanswered = True  # READY is awaited
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
         with theirs:
             command = [sys.executable, "-P", "-m", "streamer.forking", "--socket", str(theirs.fileno()), "--for", self._pipelines]
             self._popen = subprocess.Popen(
@@ -110,7 +119,7 @@ class ForkServer:
 
     def fork_soon(self, start: ChildStart) -> int:
         """The same for who can wait for a moment at most, once the server `is_able`. Raises InternalError also where it hangs."""
-        pid = self._request(start, self._patience_s)
+        pid = self._request(start, _FORK_LIMIT_S if self._is_ready else _REPLY_LIMIT_S, heeds_stop=True)
         if pid is None:
             self._replace_if_possible()
         if not pid:
@@ -121,7 +130,7 @@ class ForkServer:
     def is_able(self) -> bool:
         """Whether a child can be had at once. Never waits; another server takes the place of one that has died or hangs."""
         now_s = time.monotonic()
-        if not self._hear() or (self._is_unanswered and now_s - self._asked_s > self._patience_s):
+        if not self._hear() or (self._is_unanswered and now_s - self._asked_s > self._patience_s()):
             self._replace_if_possible()
         elif not self._is_unanswered and now_s - self._asked_s >= _PING_EVERY_S:
             self._asked_s, self._is_unanswered = now_s, True
@@ -134,8 +143,9 @@ class ForkServer:
         self._end()
         _becomes_reaper(is_reaper=self._was_reaper)
 
-    @property
     def _patience_s(self) -> float:
+        if is_stopped(self._popen.pid):
+            return _STOPPED_LIMIT_S
         return _SILENCE_LIMIT_S if self._is_ready else _REPLY_LIMIT_S
 
     def _hear(self) -> bool:
@@ -151,12 +161,24 @@ class ForkServer:
             pass
         return False
 
-    def _request(self, start: ChildStart, limit_s: float) -> int | None:
-        """None where the server is gone or says nothing for so long, 0 where it cannot fork."""
+    def _request(self, start: ChildStart, limit_s: float, *, heeds_stop: bool = False) -> int | None:
+        """None where the server is gone or says nothing for so long, 0 where it cannot fork.
+
+        heeds_stop: do not wait for one that has been stopped either.
+        """
+        deadline_s = time.monotonic() + limit_s
         with contextlib.suppress(OSError):
-            self._socket.settimeout(limit_s)
             socket.send_fds(self._socket, [msgspec.msgpack.encode(start)], [start.heartbeat, *start.rings.values()])
-            while reply := self._socket.recv(_LONGEST_REPLY):
+            arrival = select.poll()  # unlike select, for any number of descriptors
+            arrival.register(self._socket, select.POLLIN)
+            while (left_s := deadline_s - time.monotonic()) > 0:
+                if not arrival.poll(1000 * min(left_s, _LOOK_S)):
+                    if heeds_stop and is_stopped(self._popen.pid):
+                        return None
+                    continue
+                reply = self._socket.recv(_LONGEST_REPLY)
+                if not reply:
+                    return None
                 self._is_ready, self._is_unanswered = True, False
                 if reply not in (READY, PONG):
                     return int(reply)
@@ -167,6 +189,7 @@ class ForkServer:
         self._start()
 
     def _replace_if_possible(self) -> None:
+        logger.warning("the process that starts the others has ended or hangs; another one takes its place")
         with contextlib.suppress(OSError):  # tried again with the next look
             self._replace()
 

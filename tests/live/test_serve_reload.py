@@ -27,6 +27,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, judge: FaceDetector) -> Iter
     with Scene(tmp_path_factory.mktemp("reload"), judge) as scene:
         yield scene
         scene.assert_no_face_shows()
+        scene.assert_no_detector_sees_a_face()
         assert scene.daemon.stop() == 0
 
 

@@ -6,6 +6,7 @@ clip -> faces of each picture; picture that came out -> its clock -> picture of 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ _INNER = 0.6
 """Part of a face's box, around its middle, that is looked at."""
 _BLACK = 64
 """The brightest that what was black may be after encoding."""
-_SAMPLED_EVERY = 8
+_SAMPLED_EVERY = 24
+_SAME = 2.0
+"""Mean difference of two slates that show the same, between one encoding and another."""
 
 
 def find_faces(clip: Path, judge: FaceDetector) -> list[list[tuple[slice, slice]]]:
@@ -76,8 +79,16 @@ class Witness:
         """Faces that a detector sees in a part of the pictures since the last time, among them all without a clock."""
         with self._lock:
             kept, self._kept = self._kept, []
-        different = [picture for picture, last in zip(kept, [None, *kept], strict=False) if last is None or (picture != last).any()]
-        return sum(len(_boxes(judge, picture)) for picture in different)
+        return sum(len(_boxes(judge, picture)) for picture in _different(kept))
+
+
+def _different(pictures: list[Picture]) -> Iterator[Picture]:
+    """Those that are not like the one before."""
+    last: Picture | None = None
+    for picture in pictures:
+        if last is None or last.shape != picture.shape or np.abs(picture.astype(np.int16) - last).mean() > _SAME:
+            yield picture
+        last = picture
 
 
 def _boxes(judge: FaceDetector, picture: Picture) -> NDArray[np.float32]:

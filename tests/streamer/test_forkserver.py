@@ -160,6 +160,21 @@ def test_nobody_waits_for_a_server_that_is_gone_or_hangs(place: Place, number: s
     place.hear(1)
 
 
+def test_a_server_that_is_well_stays_and_nobody_waits_for_its_word(place: Place) -> None:
+    until_able(place.server)
+    before = server_of(place)
+    place.start(is_soon=True)
+    asked, pause = 0, threading.Event()
+    until_s = time.monotonic() + 2.0
+    while time.monotonic() < until_s:
+        assert place.server.is_able
+        asked += 1
+        pause.wait(0.005)
+    assert asked > 20, "each time it has been waited for"
+    assert server_of(place).pid == before.pid
+    place.hear(1)
+
+
 def test_a_server_that_hangs_in_the_middle_refuses_and_is_replaced(place: Place) -> None:
     until_able(place.server)
     before = server_of(place)
