@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+# Heeded at its import only: else it keeps the number of a session for its maker's statistics in the folder for temporary files.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 from numpy.typing import NDArray

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from models.detectors import FaceDetector
+from streamer.demo import make_demo_clip
+from tests.live import scene
 from tests.live.camera import Camera
+from tests.live.people import open_judge
 from tests.live.rtsp_control import RtspServer
+from tests.live.witness import Footage, look_at_footage
 from tests.media import Clip, Sound, write_clip
 
 SIZE = (320, 192)
@@ -36,3 +41,17 @@ def camera(rtsp_server: RtspServer, short_clip: Path) -> Iterator[Camera]:
     """Publishes at "shared", with sound; to be left alone."""
     with Camera(short_clip, rtsp_server.publish_url("shared"), number=NUMBER, sound="aac") as camera:
         yield camera
+
+
+@pytest.fixture(scope="session")
+def judge() -> FaceDetector:
+    """Looks at single pictures, and knows nothing of those around them."""
+    return open_judge()
+
+
+@pytest.fixture(scope="session")
+def footage(tmp_path_factory: pytest.TempPathFactory, judge: FaceDetector) -> Footage:
+    """Of people who do not exist, for `Scene`."""
+    clip = tmp_path_factory.mktemp("footage") / "people.mp4"
+    make_demo_clip(clip, size=scene.SIZE, duration_s=4.0, rate=scene.RATE)
+    return look_at_footage(clip, judge)

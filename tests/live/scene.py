@@ -15,13 +15,12 @@ from typing import Any, Self
 import psutil
 
 from models.detectors import FaceDetector
-from streamer.demo import make_demo_clip
 from streamer.live.status import ServeStatus, StreamStatus
 from tests.live.camera import Camera
 from tests.live.daemon import Daemon
 from tests.live.rtsp_control import RtspServer
 from tests.live.viewer import SeenFrame, Viewer
-from tests.live.witness import Witness, find_faces
+from tests.live.witness import Footage, Witness
 
 SIZE, RATE = (320, 192), 6
 """Little, because two cameras, two viewers and all that is between them share two cores."""
@@ -55,6 +54,7 @@ class Scene:
     def __init__(
         self,
         folder: Path,
+        footage: Footage,
         judge: FaceDetector,
         *,
         more: Mapping[str, Any] | None = None,
@@ -62,7 +62,7 @@ class Scene:
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder, self._judge = folder, judge
+        self.folder, self._footage, self._judge = folder, footage, judge
         self._more = more or {}
         self._beside = beside
         self._settings = {"detector_processes": 2, **(settings or {})}
@@ -72,21 +72,18 @@ class Scene:
         self.witnesses: dict[str, Witness] = {}
 
     def __enter__(self) -> Self:
-        clip = self.folder / "people.mp4"
-        make_demo_clip(clip, size=SIZE, duration_s=4.0, rate=RATE)
         with ExitStack() as stack:
             self.server = stack.enter_context(RtspServer())
             self.outside = stack.enter_context(RtspServer())
             """Takes what comes out."""
             for name, number in CAMERAS.items():
-                film = Camera(clip, self.server.publish_url(name), number=number, size=SIZE, rate=RATE)
+                film = Camera(self._footage.clip, self.server.publish_url(name), number=number, size=SIZE, rate=RATE)
                 stack.enter_context(film)
             self.daemon = Daemon(self.folder, self.streams(), settings=self._settings, environment=self._environment)
             stack.enter_context(self.daemon)
-            faces = find_faces(clip, self._judge)
             self.daemon.wait_for(lambda status: all(stream.frames_out > RATE for stream in status.streams), START_S)
             for name, number in CAMERAS.items():
-                witness = self.witnesses[name] = Witness(faces, RATE, number)
+                witness = self.witnesses[name] = Witness(self._footage, RATE, number)
                 viewer = Viewer(self.outside.read_url(f"{name}-out"), thumbnail_px=SIZE[0], on_frame=witness.look)
                 self.viewers[name] = stack.enter_context(viewer)
             self._stack = stack.pop_all()

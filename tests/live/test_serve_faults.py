@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from models.detectors import FaceDetector
-from tests.live.people import open_judge
 from tests.live.scene import CAMERAS, RECOVERY_S, Scene, stream_of, troubles, wait_until
+from tests.live.witness import Footage
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +22,8 @@ SIGNALS = (signal.SIGKILL, signal.SIGSTOP)
 
 
 @pytest.fixture(scope="module")
-def judge() -> FaceDetector:
-    return open_judge()
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory, judge: FaceDetector) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("faults"), judge) as scene:
+def scene(tmp_path_factory: pytest.TempPathFactory, footage: Footage, judge: FaceDetector) -> Iterator[Scene]:
+    with Scene(tmp_path_factory.mktemp("faults"), footage, judge) as scene:
         yield scene
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from models.detectors import FaceDetector
 from tests.live.daemon import free_port
-from tests.live.people import open_judge
 from tests.live.scene import Moment, Scene, wait_until
+from tests.live.witness import Footage
 
 pytestmark = pytest.mark.slow
 
@@ -18,13 +18,8 @@ ROLES = ("camera", "live-anonymizer", "live-sink", "publisher", "live-detector",
 
 
 @pytest.fixture(scope="module")
-def judge() -> FaceDetector:
-    return open_judge()
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory, judge: FaceDetector) -> Iterator[Scene]:
-    with Scene(tmp_path_factory.mktemp("reload"), judge) as scene:
+def scene(tmp_path_factory: pytest.TempPathFactory, footage: Footage, judge: FaceDetector) -> Iterator[Scene]:
+    with Scene(tmp_path_factory.mktemp("reload"), footage, judge) as scene:
         yield scene
         scene.assert_no_face_shows()
         scene.assert_no_detector_sees_a_face()

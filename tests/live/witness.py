@@ -6,7 +6,6 @@ clip -> faces of each picture; picture that came out -> its clock -> picture of 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,23 @@ _INNER = 0.6
 """Part of a face's box, around its middle, that is looked at."""
 _BLACK = 64
 """The brightest that what was black may be after encoding."""
-_SAMPLED_EVERY = 24
+_SAMPLED_EVERY = 60
 _SAME = 2.0
 """Mean difference of two slates that show the same, between one encoding and another."""
 
 
-def find_faces(clip: Path, judge: FaceDetector) -> list[list[tuple[slice, slice]]]:
-    """For each picture of a clip, the insides of its faces: rows and columns."""
+@dataclass(frozen=True, kw_only=True)
+class Footage:
+    """A clip, and of each of its pictures the insides of its faces: rows and columns."""
+
+    clip: Path
+    faces: list[list[tuple[slice, slice]]]
+
+
+def look_at_footage(clip: Path, judge: FaceDetector) -> Footage:
     with av.open(str(clip)) as container:
         pictures: list[Any] = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    return [[_inside(box) for box in _boxes(judge, picture)] for picture in pictures]
+    return Footage(clip=clip, faces=[[_inside(box) for box in _boxes(judge, picture)] for picture in pictures])
 
 
 @dataclass
@@ -43,14 +49,14 @@ class Witness:
     For filters that make faces black.
     """
 
-    faces: list[list[tuple[slice, slice]]]
-    """Of each picture of the clip, as `find_faces` tells."""
+    footage: Footage
     rate: int
     camera: int
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: list[Picture] = []
+        self._plain: Picture | None = None
         self.checked = 0
         """Faces that were looked for at their place."""
         self.showing: list[str] = []
@@ -61,13 +67,15 @@ class Witness:
         if picture is None:
             return
         with self._lock:
-            if frame.media_s is None:
-                self._kept.append(picture)  # a slate, or covered whole: nobody can tell by its clock
+            if frame.media_s is None:  # a slate, or covered whole: its clock does not tell
+                if self._plain is None or _differ(picture, self._plain):
+                    self._kept.append(picture)
+                self._plain = picture
                 return
             if frame.camera != self.camera:
                 self.showing.append(f"a picture of camera {frame.camera} at {frame.pts_s:.2f} s")
-            number = int(frame.media_s * self.rate + 0.01) % len(self.faces)
-            for place in self.faces[number]:
+            number = int(frame.media_s * self.rate + 0.01) % len(self.footage.faces)
+            for place in self.footage.faces[number]:
                 self.checked += 1
                 brightest = int(np.percentile(picture[place], 98))
                 if brightest > _BLACK:
@@ -79,16 +87,11 @@ class Witness:
         """Faces that a detector sees in a part of the pictures since the last time, among them all without a clock."""
         with self._lock:
             kept, self._kept = self._kept, []
-        return sum(len(_boxes(judge, picture)) for picture in _different(kept))
+        return sum(len(_boxes(judge, picture)) for picture in kept)
 
 
-def _different(pictures: list[Picture]) -> Iterator[Picture]:
-    """Those that are not like the one before."""
-    last: Picture | None = None
-    for picture in pictures:
-        if last is None or last.shape != picture.shape or np.abs(picture.astype(np.int16) - last).mean() > _SAME:
-            yield picture
-        last = picture
+def _differ(picture: Picture, other: Picture) -> bool:
+    return picture.shape != other.shape or bool(np.abs(picture.astype(np.int16) - other).mean() > _SAME)
 
 
 def _boxes(judge: FaceDetector, picture: Picture) -> NDArray[np.float32]:
