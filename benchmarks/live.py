@@ -139,8 +139,9 @@ def recovery(folder: Path, arguments: argparse.Namespace) -> int:
 
 def _gap_s(run: Running, first: int) -> float:
     """The longest time between arrivals of pictures with a clock since then, and now."""
-    arrivals = [frame.arrival_s for frame in run.viewers[0].frames[first:] if frame.media_s is not None]
-    return max(after - before for before, after in itertools.pairwise([*arrivals, time.monotonic()]))
+    before = run.viewers[0].frames[first].arrival_s
+    arrivals = [frame.arrival_s for frame in run.viewers[0].frames[first + 1 :] if frame.media_s is not None]
+    return max(after - before for before, after in itertools.pairwise([before, *arrivals, time.monotonic()]))
 
 
 def _part_lost(run: Running) -> float:

@@ -20,7 +20,7 @@ from tests.live.camera import Camera
 from tests.live.daemon import Daemon
 from tests.live.rtsp_control import RtspServer
 from tests.live.viewer import Viewer
-from tests.live.witness import Witness, find_faces
+from tests.live.witness import Witness, look_at_footage
 
 START_S = 120.0
 SAMPLE_S = 1.0
@@ -113,7 +113,7 @@ def running(folder: Path, load: Load, judge: FaceDetector | None = None) -> Iter
     clip = folder / f"people-{load.size[0]}x{load.size[1]}-{load.rate}.mp4"
     if not clip.exists():
         make_demo_clip(clip, size=load.size, duration_s=4.0, rate=load.rate)
-    faces = find_faces(clip, judge) if judge is not None else []
+    footage = look_at_footage(clip, judge) if judge is not None else None
     with ExitStack() as stack:
         server = stack.enter_context(RtspServer())
         outside = stack.enter_context(RtspServer())
@@ -140,8 +140,8 @@ def running(folder: Path, load: Load, judge: FaceDetector | None = None) -> Iter
         run = Running(daemon=daemon, viewers=[], witnesses=[])
         for number, name in enumerate(names if load.is_watched else ()):
             on_frame = None
-            if judge is not None:
-                run.witnesses.append(Witness(faces, load.rate, number))
+            if footage is not None:
+                run.witnesses.append(Witness(footage, load.rate, number))
                 on_frame = run.witnesses[-1].look
             viewer = Viewer(outside.read_url(name), thumbnail_px=load.size[0] if on_frame else None, on_frame=on_frame)
             run.viewers.append(stack.enter_context(viewer))
