@@ -3,7 +3,9 @@
     python benchmarks/exposure.py CLIP... [--every 6] [--quality 18 28 34] [--filters heavy-blur pixelate blur blackout]
 
 Prints a line for each method: how many faces there are, how many are found to show, and how much of them. `none` is the clip
-encoded again with nothing covered; `generated` is the shipped generator's face in every place, with random noise, not encoded.
+encoded again with nothing covered; `generated` is the shipped generator's face in every place, with random noise, not encoded;
+`hole` is the same with a rectangle of that part of the face left as it was, anywhere in the middle half of the box. With
+`--filters` and nothing behind it only these are looked at.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ VEIL = (sys.executable, "-c", "from streamer.cli import main; main()")
 NOTHING = "none"
 UNREACHABLE = ("--detector-size", "128", "--threshold", "0.9999")
 """Options with which nothing is found, so that a clip is encoded with nothing covered."""
+HOLES = (0.08, 0.12, 0.16, 0.25)
+"""Parts of a face's box."""
 Detections = dict[Path, dict[int, Faces]]  # by clip and frame
 
 
@@ -87,15 +91,34 @@ def generate(pair: FramePair, faces: Faces, generator: FaceGenerator, rng: np.ra
     return before, after
 
 
-def compare_generated(clips: list[Path], folder: Path, detections: Detections) -> list[Exposure]:
+def cut_hole(before: RgbImage, after: RgbImage, boxes: Boxes, part: float, rng: np.random.Generator) -> RgbImage:
+    """The second picture with a part of every face as in the first."""
+    holed = after.copy()
+    for x1, y1, x2, y2 in boxes.tolist():
+        shape = rng.uniform(0.6, 1.6)
+        width, height = (x2 - x1) * np.sqrt(part * shape), (y2 - y1) * np.sqrt(part / shape)
+        x, y = x1 + rng.uniform(0.25, 0.75) * (x2 - x1), y1 + rng.uniform(0.25, 0.75) * (y2 - y1)
+        rows, columns = (
+            slice(max(0, round(at - side / 2)), max(0, round(at + side / 2))) for at, side in ((y, height), (x, width))
+        )
+        holed[rows, columns] = before[rows, columns]
+    return holed
+
+
+def compare_generated(clips: list[Path], folder: Path, detections: Detections) -> dict[str, list[Exposure]]:
+    """By name: generated faces, and those with holes of several sizes."""
     generator, rng = open_generator(threads=2), np.random.default_rng(0)
-    found: list[Exposure] = []
+    found: dict[str, list[Exposure]] = {"generated": [], **{f"hole {part:.0%}": [] for part in HOLES}}
     for clip in clips:
         for pair in open_footage(clip, folder / clip.name).pairs():
             faces = detections[clip].get(pair.number)
-            if faces is not None and len(faces):
-                before, after = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in generate(pair, faces, generator, rng))
-                found += look(before, after, faces.boxes)
+            if faces is None or not len(faces):
+                continue
+            before, after = generate(pair, faces, generator, rng)
+            made = {"generated": after, **{f"hole {part:.0%}": cut_hole(before, after, faces.boxes, part, rng) for part in HOLES}}
+            for name, picture in made.items():
+                original, anonymized = (np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8) for rgb in (before, picture))
+                found[name] += look(original, anonymized, faces.boxes)
     return found
 
 
@@ -118,13 +141,14 @@ def main() -> None:
     arguments = parser.parse_args()
     detections: Detections | None = None
     for name in (NOTHING, *arguments.filters):
-        for quality in arguments.quality:
+        for quality in arguments.quality if arguments.filters else arguments.quality[:1]:
             with tempfile.TemporaryDirectory() as made:
                 folder = Path(made)
                 anonymize(arguments.clips, folder, name, quality)
                 if detections is None:
                     detections = detect(arguments.clips, folder, arguments.every)
-                    show("generated", compare_generated(arguments.clips, folder, detections))
+                    for made, exposures in compare_generated(arguments.clips, folder, detections).items():
+                        show(made, exposures)
                 show(f"{name}, {quality}", compare(arguments.clips, folder, detections))
 
 

@@ -9,7 +9,7 @@ the past counts less, so that it leaves no ghosts.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,14 +18,23 @@ from numpy.typing import NDArray
 from models.faces import KEYPOINT_NAMES
 from models.geometry import Crop, Mask
 
-MEMORY_S = 0.4
-"""The past loses half of its weight in 0.7 of this time."""
+MEMORY_S = 1.2
+"""The past loses half of its weight in 0.7 of this time, while the face is steady: it stays the same person for so long."""
+BRIEF_MEMORY_S = 0.4
+"""The same at the mask's edge, where the past shows what was behind the face then, and where what is painted now looks otherwise,
+since a mean of two faces is none."""
+RIM = 0.1
+"""How far in the mask's edge reaches, in sides of the crop."""
+ALIKE, OTHER = 14.0, 24.0
+"""Mean difference of what is painted from the past, levels of 255, up to which it is alike and from which it looks otherwise. Heads
+that talk in front of something still have 7 to 19, those that others walk past 20 to 45."""
 REUSE_S = 0.06
 """What was painted serves so long without being painted anew: every other frame at 25 a second."""
 LONGEST_GAP_S = 0.5
 """What is older has no part in the present."""
 STILL, MOVED = 0.015, 0.05
-"""Keypoints that move this much against each other, in longer sides of the box: the past counts in full, or not at all."""
+"""Keypoints that have moved this much against the features of the past, in longer sides of the box: it counts in full, or not at
+all. So however slowly a face turns, what is painted is never further behind than this."""
 STILL_PX, MOVED_PX = 0.6, 2.0
 """The same in pixels, for small faces, whose keypoints are less exact than a part of the box."""
 _FACE_POINTS = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye", "left_ear", "right_ear")]
@@ -56,6 +65,8 @@ class _Past:
     crop: Crop
     pose: Pose
     blend: NDArray[np.float32]  # (R, R, 3)
+    shape: NDArray[np.float32]
+    """(7, 2), pixels: where the features of the blend are, which lag behind the keypoints while the face turns."""
 
 
 class Stabilizer:
@@ -71,16 +82,15 @@ class Stabilizer:
         painted: (R, R, 3). mask: (R, R), True where the face was hidden. Frames come in order of time.
         """
         self._forget(time_s)
-        now = painted.astype(np.float32)
+        now, shape = painted.astype(np.float32), pose.keypoints
         past = self._pasts.get(track)
         if past is not None:
-            motion = _motion(past.pose, pose)
-            weight = motion.steadiness * math.exp(-max(time_s - past.time_s, 0.0) / self._memory_s)
-            if weight > 0:
-                moved, is_known = _moved(past, crop, motion, painted.shape[0])
-                share = np.where(mask & is_known, np.float32(weight), np.float32(0))[:, :, np.newaxis]
-                now += (moved - now) * share
-        self._pasts[track] = _Past(time_s=time_s, crop=crop, pose=pose, blend=now)
+            motion = _motion(replace(past.pose, keypoints=past.shape), pose)
+            moved, is_known = _moved(past, crop, motion, painted.shape[0])
+            share = self._share(np.abs(moved - now), mask & is_known, max(time_s - past.time_s, 0.0)) * motion.steadiness
+            now += (moved - now) * share[:, :, np.newaxis]
+            shape = _mixed_shape(past, pose, motion, float(share.max()))
+        self._pasts[track] = _Past(time_s=time_s, crop=crop, pose=pose, blend=now, shape=shape)
         return np.rint(now).clip(0, 255).astype(np.uint8)
 
     def reuse(self, track: int, time_s: float, given: Pixels, mask: Mask, crop: Crop, pose: Pose) -> Pixels | None:
@@ -99,6 +109,14 @@ class Stabilizer:
         if not is_known[mask].all():
             return None
         return np.where(mask[:, :, np.newaxis], np.rint(moved).clip(0, 255), given).astype(np.uint8)
+
+    def _share(self, difference: NDArray[np.float32], mask: Mask, elapsed_s: float) -> NDArray[np.float32]:
+        """Of the past in the present, (R, R), 0 outside the mask. difference: (R, R, 3), between the two."""
+        brief_s = min(BRIEF_MEMORY_S, self._memory_s)
+        likeness = (OTHER - float(difference[mask].mean())) / (OTHER - ALIKE) if mask.any() else 0.0
+        long_s = brief_s + (self._memory_s - brief_s) * min(max(likeness, 0.0), 1.0)
+        brief, long = (math.exp(-elapsed_s / memory_s) for memory_s in (brief_s, long_s))
+        return np.where(mask, brief + (long - brief) * _depth(mask), 0).astype(np.float32)
 
     def _forget(self, time_s: float) -> None:
         self._pasts = {track: past for track, past in self._pasts.items() if time_s - past.time_s <= LONGEST_GAP_S}
@@ -144,6 +162,19 @@ def _motion(before: Pose, after: Pose) -> _Motion:
     change_px = float(np.sqrt((errors**2).sum(axis=1).mean()))
     still_px, moved_px = max(STILL * after.side, STILL_PX), max(MOVED * after.side, MOVED_PX)
     return _Motion(in_plane=in_plane, steadiness=min(max((moved_px - change_px) / (moved_px - still_px), 0.0), 1.0))
+
+
+def _mixed_shape(past: _Past, pose: Pose, motion: _Motion, weight: float) -> NDArray[np.float32]:
+    """The keypoints as far behind as the texture is."""
+    moved = past.shape @ motion.in_plane[:, :2].T + motion.in_plane[:, 2]
+    is_common = ((past.pose.keypoint_scores > 0) & (pose.keypoint_scores > 0))[:, np.newaxis]
+    return np.where(is_common, pose.keypoints + weight * (moved - pose.keypoints), pose.keypoints).astype(np.float32)
+
+
+def _depth(mask: Mask) -> NDArray[np.float32]:
+    """How deep in the mask a pixel is: 0 at its edge to 1 beyond the rim; where the crop ends is no edge."""
+    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+    return np.asarray(np.minimum(distance / (RIM * mask.shape[0]), 1), np.float32)
 
 
 def _moved(past: _Past, crop: Crop, motion: _Motion, size: int) -> tuple[NDArray[np.float32], Mask]:

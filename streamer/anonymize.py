@@ -114,7 +114,7 @@ class _BatchRun:
         self.outcome.done.append(video.output)
         if result.is_damaged:
             self.outcome.damaged.append(video.source)
-        self._view.end_file(_line_of_video(video, result))
+        self._view.end_file(line_of_video(video, result))
 
     def _make(self, video: PlannedVideo) -> JobResult:
         """The output and, if it is wanted, the report."""
@@ -129,7 +129,7 @@ class _BatchRun:
                 report.frame(frame)
 
             result = self._run(job, on_frame)
-            report.finish(source=video.source, output=video.output, facts=_facts_of_video(video, result))
+            report.finish(source=video.source, output=video.output, facts=facts_of_video(video, result))
         return result
 
     def _run(self, job: VideoJob, on_frame: Callable[[FrameReport], None]) -> JobResult:
@@ -190,7 +190,8 @@ class _BatchRun:
         self._view.end_file(None if self._plan.is_single else f"failed: {error}")
 
 
-def _line_of_video(video: PlannedVideo, result: JobResult) -> str:
+def line_of_video(video: PlannedVideo, result: JobResult) -> str:
+    """How a video went, in one line."""
     facts = [
         f"{result.frames} frames",
         f"{result.frames / max(result.wall_s, 1e-3):.1f} fps",
@@ -199,12 +200,14 @@ def _line_of_video(video: PlannedVideo, result: JobResult) -> str:
     ]
     if result.covered_whole:
         facts.append(f"{count_of(result.covered_whole, 'frame')} covered whole")
+    facts += sorted({f"{one.network} on {one.replaced_by}, {one.backend} failed" for one in result.replaced_backends})
     if result.is_damaged:
         facts.append("input damaged: what could be decoded was written")
     return f"{video.output}: {', '.join(facts)}"
 
 
-def _facts_of_video(video: PlannedVideo, result: JobResult) -> dict[str, Any]:
+def facts_of_video(video: PlannedVideo, result: JobResult) -> dict[str, Any]:
+    """What the report says at its end."""
     layout = video.info.layout
     return {
         "kind": "video",
@@ -213,6 +216,16 @@ def _facts_of_video(video: PlannedVideo, result: JobResult) -> dict[str, Any]:
         "dropped": video.plan.dropped,
         "notes": [note for note in result.notes if note not in video.plan.dropped],
         "is_damaged": result.is_damaged,
+        "backends": [
+            {
+                "network": one.network,
+                "failed": one.backend,
+                "replaced_by": one.replaced_by,
+                "reason": one.reason,
+                "processes": count,
+            }
+            for one, count in result.replaced_backends.items()
+        ],
         "counts": {
             "frames": result.frames,
             "covered_faces": result.covered_faces,

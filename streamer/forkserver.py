@@ -150,6 +150,8 @@ class ForkServer:
 
     def _hear(self) -> bool:
         """Take what the server has said; False where it is gone."""
+        # A limit of time would be waited for even with MSG_DONTWAIT.
+        self._socket.setblocking(False)
         try:
             while self._socket.recv(_LONGEST_REPLY):
                 self._is_ready, self._is_unanswered = True, False

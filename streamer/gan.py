@@ -155,7 +155,7 @@ class GanFilter:
             np.stack([self._identities.noise(face.track) for face, _ in faces]),
         )
         return [
-            self._steady(face, place, join(calm_colours(pixels, place.mask), place.picture, place.mask))
+            join(self._steady(face, place, calm_colours(pixels, place.mask)), place.picture, place.mask)
             for pixels, (face, place) in zip(painted, faces, strict=True)
         ]
 

@@ -28,6 +28,7 @@ from streamer.forkserver import ForkServer
 from streamer.messages import (
     AnonymizedFrame,
     AnonymizerSetup,
+    BackendReplaced,
     DetectedFrame,
     DetectorSetup,
     FrameReport,
@@ -85,6 +86,8 @@ class JobResult:
     is_damaged: bool
     restarts: dict[str, int]
     """By role."""
+    replaced_backends: dict[BackendReplaced, int]
+    """Backends that failed, by how many processes had to replace them."""
     wall_s: float
     cpu_s: dict[str, float]
     """User and system time by role; `supervisor` is this process."""
@@ -175,6 +178,7 @@ class _VideoRun:
         self._ended: SourceEnded | None = None
         self._finished: SinkFinished | None = None
         self._restarts: Counter[str] = Counter()
+        self._replaced: Counter[BackendReplaced] = Counter()
         self._notes: list[str] = []
 
     @property
@@ -211,6 +215,7 @@ class _VideoRun:
             notes=[*self._ended.notes, *self._notes, *self._finished.notes],
             is_damaged=self._ended.is_damaged,
             restarts=dict(self._restarts),
+            replaced_backends=dict(self._replaced),
             wall_s=wall_s,
             cpu_s=cpu_s,
         )
@@ -231,6 +236,8 @@ class _VideoRun:
                 self._pass_on(message, payload)
             case FrameReport():
                 self._report(message)
+            case BackendReplaced():
+                self._replaced[message] += 1
             case AnonymizedFrame():
                 self._safe_slots.check(message)
                 self._pass_on(message, payload)

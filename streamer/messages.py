@@ -251,6 +251,16 @@ class Failed(Message, frozen=True, kw_only=True):
     """Another process of the same kind would fail in the same way."""
 
 
+class BackendReplaced(Message, frozen=True, kw_only=True):
+    """Any process to the supervisor: a backend failed, and another one goes on with its network."""
+
+    network: str
+    backend: str
+    replaced_by: str
+    reason: str
+    """One line."""
+
+
 class ImageTask(Message, frozen=True, kw_only=True):
     """Supervisor to a process for images: one image to anonymize."""
 

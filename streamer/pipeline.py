@@ -35,6 +35,7 @@ from streamer.messages import (
     AnonymizedFrame,
     AnonymizerSetup,
     AudioPacket,
+    BackendReplaced,
     DetectedFrame,
     DetectorSetup,
     Failed,
@@ -234,6 +235,7 @@ SUPERVISOR_READS: MessageTypes = (
     Hello,
     Ready,
     Failed,
+    BackendReplaced,
     StreamOpened,
     RawFrame,
     DetectedFrame,
@@ -254,7 +256,7 @@ SUPERVISOR_READS: MessageTypes = (
 """What the supervisor acts on; everything else it only passes on."""
 
 EVERY_CHILD_READS: MessageTypes = (Stop,)
-EVERY_CHILD_WRITES: MessageTypes = (Hello, Ready, Failed)
+EVERY_CHILD_WRITES: MessageTypes = (Hello, Ready, Failed, BackendReplaced)
 
 
 def row_of(role: str) -> ProcessRow:

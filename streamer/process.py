@@ -11,15 +11,17 @@ import importlib
 import os
 import resource
 import signal
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from loguru import logger
 
+from models.backends.fallback import replacements
 from streamer.channel import Line
 from streamer.errors import ExitCode, VeilError
 from streamer.forkserver import ChildStart
 from streamer.heartbeat import Heartbeat
-from streamer.messages import Failed, Hello, Ready, Stop
+from streamer.messages import BackendReplaced, Failed, Hello, Message, Ready, Stop
 from streamer.pipeline import EVERY_CHILD_READS, row_of
 from streamer.redaction import redact
 from streamer.rings import RingHandle, RingInbox
@@ -67,7 +69,7 @@ def run(start: ChildStart) -> int:
 
 def _serve(worker: Worker, line: Line, heartbeat: Heartbeat) -> None:
     """The loop of every process."""
-    is_set_up = False
+    is_set_up, news = False, _News()
     while True:
         heartbeat.beat()
         message = line.receive(_IDLE_BEAT_S)
@@ -76,7 +78,7 @@ def _serve(worker: Worker, line: Line, heartbeat: Heartbeat) -> None:
         if isinstance(message, Stop):
             worker.close()
             return
-        for answer in worker.process(message):
+        for answer in news.among(worker.process(message)):
             line.send(answer)
             heartbeat.beat()
         if not is_set_up:
@@ -86,7 +88,7 @@ def _serve(worker: Worker, line: Line, heartbeat: Heartbeat) -> None:
 
 def _serve_stepping(worker: SteppingWorker, line: Line, heartbeat: Heartbeat) -> None:
     """The loop of a process whose work does not wait for messages."""
-    is_set_up = False
+    is_set_up, news = False, _News()
     while True:
         heartbeat.beat()
         message = line.receive(0.0 if is_set_up else _IDLE_BEAT_S)
@@ -99,12 +101,31 @@ def _serve_stepping(worker: SteppingWorker, line: Line, heartbeat: Heartbeat) ->
             answers = worker.step()
         else:
             continue
-        for answer in answers:
+        for answer in news.among(answers):
             line.send(answer)
             heartbeat.beat()
         if not is_set_up:
             is_set_up = True
             line.send(Ready())
+
+
+class _News:
+    """What every process has to say beside its worker's answers: which backends had to be replaced."""
+
+    def __init__(self) -> None:
+        self._said = 0
+
+    def among(self, answers: Iterable[Message]) -> Iterator[Message]:
+        """The answers, each behind what had to be replaced while it was made."""
+        for answer in answers:
+            yield from self._new()
+            yield answer
+        yield from self._new()
+
+    def _new(self) -> Iterator[Message]:
+        for one in replacements()[self._said :]:
+            self._said += 1
+            yield BackendReplaced(network=one.network, backend=one.backend, replaced_by=one.replaced_by, reason=redact(one.reason))
 
 
 def _say_last_words(line: Line, error: str, exit_code: ExitCode, *, is_final: bool) -> int:

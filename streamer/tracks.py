@@ -49,13 +49,17 @@ def track_parameters(path: Path, indices: Sequence[int], muxer: str, *, reencode
 
 
 def sound_parameters(stream: av.AudioStream, packet: bytes) -> bytes:
-    """The same for a track of a live stream, with a packet of it.
+    """The same for a track of a live stream, with a packet of it as it comes.
 
     As NUT, which holds everything that a camera sends; Matroska takes no G.711. Raises ValueError or av.FFmpegError.
     """
     memory = BytesIO()
     with av.open(memory, "w", format="nut") as small:
         copy = small.add_stream_from_template(stream, opaque=True)
+        if has_adts_headers(stream):
+            # Only MPEG streams and plain AAC files can do with what stands before each packet.
+            copy.codec_context.extradata = _aac_config(packet)
+            packet = without_adts_header(packet)
         first = av.Packet(packet)
         first.pts = first.dts = 0
         first.time_base = stream.time_base or Fraction(1, 1000)
@@ -107,6 +111,15 @@ def without_adts_header(packet: bytes) -> bytes:
         return packet
     has_checksum = packet[1] & 1 == 0
     return packet[9 if has_checksum else 7 :]
+
+
+def _aac_config(packet: bytes) -> bytes:
+    """The AudioSpecificConfig (ISO 14496-3, 1.6.2.1) of a packet with an ADTS header. Raises ValueError without one."""
+    if len(packet) < 7 or packet[0] != 0xFF or packet[1] & 0xF6 != 0xF0:
+        raise ValueError("a packet of AAC without parameters")
+    object_type, rate_index = (packet[2] >> 6) + 1, packet[2] >> 2 & 0xF
+    channels = (packet[2] & 1) << 2 | packet[3] >> 6
+    return (object_type << 11 | rate_index << 7 | channels << 3).to_bytes(2, "big")
 
 
 def has_adts_headers(stream: av.stream.Stream) -> bool:

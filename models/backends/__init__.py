@@ -144,7 +144,8 @@ def open_backend(name: str, weights: str, *, threads: int = 1, precision: Precis
     return FallbackBackend(
         lambda: open_network(chosen, network, threads=threads, precision=precision),
         lambda: open_network("cpu", network, threads=threads),
-        what=f"{weights} on {chosen}",
+        network=weights,
+        backend=chosen,
     )
 
 

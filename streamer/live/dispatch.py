@@ -173,7 +173,7 @@ class LiveDispatcher:
         return len(queue.frames) if queue is not None else 0
 
     def _owe(self, frame: RawFrame) -> None:
-        """Nothing is known of this frame; were it the thorough one, small faces could show between those on its either side."""
+        """Nothing is known of this frame: if it was to be looked at thoroughly, small faces would show until the next one."""
         if frame.effort == "thorough":
             queue = self._queues.setdefault(frame.stream, _Queue())
             queue.owes_thorough = True

@@ -166,7 +166,7 @@ class LiveReader:
         deadline_s = float("inf")
         for packet in self._packets():
             if self._sound is not None and packet.stream_index == self._sound.index:
-                sound = sound or self._sound_data(packet)
+                sound = sound or bytes(packet)
             elif packet.stream_index == self._pictures.index:
                 has_keyframe = has_keyframe or packet.is_keyframe
                 for picture in self._decode(packet) if has_keyframe else ():

@@ -128,9 +128,11 @@ class Session:
 
     def is_congested(self, look_ahead_s: float) -> bool:
         """Whether the anonymizer has more frames than it can hide at once: those behind which it has the look-ahead, too."""
-        arrived_s = [self._captured_s[number] for number in self._at_anonymizer if number in self._captured_s]
-        newest_s = max(arrived_s, default=0.0)
-        return sum(newest_s - at_s > look_ahead_s + _TRANSIT_S for at_s in arrived_s) >= _MOST_TO_HIDE
+        # By the same times as the tracker's: those of arrival lie further apart where pictures come in heaps, and a session that
+        # waits for what the tracker does not give would wait for ever.
+        times_s = [self._frames[number].time_s for number in self._at_anonymizer if number in self._frames]
+        newest_s = max(times_s, default=0.0)
+        return sum(newest_s - time_s > look_ahead_s + _TRANSIT_S for time_s in times_s) >= _MOST_TO_HIDE
 
     def _has_small(self, faces: FacesRecord | None) -> bool:
         layout = self.opened.layout

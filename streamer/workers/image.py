@@ -10,6 +10,7 @@ import cv2
 import msgspec
 import numpy as np
 
+from models.backends.fallback import replacements
 from models.detectors import FaceDetector, image_render
 from models.faces import Boxes
 from streamer.config import AnonymizeSettings, DetectorSettings
@@ -67,7 +68,8 @@ class ImageWorker:
             return msgspec.structs.replace(done, error=said, exit_code=error.exit_code)
         except VeilError as error:
             return msgspec.structs.replace(done, error=str(error), exit_code=error.exit_code)
-        return msgspec.structs.replace(done, covers=covers, notes=[*picture.dropped, *picture.notes])
+        notes = [*picture.dropped, *picture.notes, *(f"{replacement}." for replacement in replacements())]
+        return msgspec.structs.replace(done, covers=covers, notes=notes)
 
     def _anonymize(self, picture: ImagePicture) -> tuple[ImagePicture, list[Cover]]:
         shown = eight_bits(picture.rgb)

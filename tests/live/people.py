@@ -25,7 +25,8 @@ def open_judge() -> FaceDetector:
     return open_detector("centerface", "full", 0.5)
 
 
-def faces_in(judge: FaceDetector, frames: Sequence[SeenFrame], *, every: int = 1) -> int:
-    """Faces in all, in every so many of the pictures that were kept."""
-    pictures = [picture for frame in frames[::every] if (picture := frame.picture) is not None]
-    return sum(len(judge.detect(image_render(picture), (picture.shape[1], picture.shape[0]))) for picture in pictures)
+def faces_in(judge: FaceDetector, frames: Sequence[SeenFrame], *, most: int = 40) -> int:
+    """Faces in all of the pictures that were kept, or in so many of them, evenly spread."""
+    pictures = [picture for frame in frames if (picture := frame.picture) is not None]
+    looked_at = pictures[:: -(-len(pictures) // most) or 1]
+    return sum(len(judge.detect(image_render(picture), (picture.shape[1], picture.shape[0]))) for picture in looked_at)

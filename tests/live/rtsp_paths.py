@@ -31,6 +31,8 @@ class InterleavedWay:
         self._transport, self._channel, self._most_waiting = transport, channel, most_waiting
 
     def send(self, payload: bytes, is_control: bool) -> bool:
+        if self._transport.is_closing():
+            return True
         if self._transport.get_write_buffer_size() > self._most_waiting:
             return False
         self._transport.write(b"$" + bytes([self._channel + is_control]) + len(payload).to_bytes(2, "big") + payload)

@@ -129,7 +129,7 @@ def test_the_time_of_arrival_is_kept_until_the_picture_is_encoded_and_no_longer(
 
 
 def test_a_session_is_congested_while_frames_wait_to_be_hidden(session: Session) -> None:
-    frames = [take(session, number, number, captured_s=1000 + number / 10) for number in range(4)]
+    frames = [take(session, number, number, time_s=5 + number / 10) for number in range(4)]
     congested = []
     for frame in frames:
         session.answered(DetectedFrame(frame=frame, faces=None))
@@ -140,6 +140,13 @@ def test_a_session_is_congested_while_frames_wait_to_be_hidden(session: Session)
     assert not session.is_congested(look_ahead_s=0.04)
     session.lose_all()
     assert session._at_anonymizer == set()
+
+
+def test_pictures_that_came_in_a_heap_do_not_make_a_session_wait_for_what_the_tracker_keeps(session: Session) -> None:
+    for number in range(4):
+        frame = take(session, number, number, time_s=5 + number / 25, captured_s=1000 + number)
+        session.answered(DetectedFrame(frame=frame, faces=None))
+    assert not session.is_congested(look_ahead_s=0.3)
 
 
 class SlotMachine(RuleBasedStateMachine):

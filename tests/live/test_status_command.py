@@ -95,10 +95,19 @@ def test_json_is_the_whole_status(worker: WebWorker, here: Path) -> None:
     assert msgspec.json.decode(done.stdout, type=ServeStatus) == assorted_status()
 
 
+def hear_ctrl_c() -> None:
+    """Also where the tests themselves run in the background of a shell, which lets nobody there hear it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_watching_goes_on_until_ctrl_c(worker: WebWorker, here: Path) -> None:
     tell(worker, serve_status(version="first"))
     watching = subprocess.Popen(
-        [*VEIL, "status", "--address", f"127.0.0.1:{worker.port}", "--watch", "--json"], cwd=here, stdout=subprocess.PIPE, text=True
+        [*VEIL, "status", "--address", f"127.0.0.1:{worker.port}", "--watch", "--json"],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
     )
     assert watching.stdout is not None
     try:

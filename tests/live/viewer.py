@@ -194,6 +194,14 @@ class Viewer:
 
         Median of all beeps. Raises ValueError where there is no beep, or no picture with a time.
         """
+        lags = self.sound_lags_s
+        if not lags:
+            raise ValueError(f"no beep beside a picture with a time: {self.summary}")
+        return statistics.median(lags)
+
+    @property
+    def sound_lags_s(self) -> list[float]:
+        """The same of each beep, the first one first."""
         timed = [frame for frame in list(self.frames) if frame.media_s is not None]
         lags = []
         for beep in list(self.beeps):
@@ -201,9 +209,7 @@ class Viewer:
             if nearest is not None and nearest.media_s is not None:
                 media_s = nearest.media_s + beep.pts_s - nearest.pts_s
                 lags.append(media_s - round(media_s))
-        if not lags:
-            raise ValueError(f"no beep beside a picture with a time: {self.summary}")
-        return statistics.median(lags)
+        return lags
 
     def _hear(self, line: bytes) -> None:
         message = msgspec.json.decode(line, type=ViewerMessage)

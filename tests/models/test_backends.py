@@ -14,8 +14,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.backends import AUTO, BACKENDS, BackendError, InferenceBackend, choose_backend, obstacle_to, open_backend, open_network
-from models.backends.fallback import FallbackBackend
+from models.backends import (
+    AUTO,
+    BACKENDS,
+    BackendError,
+    InferenceBackend,
+    choose_backend,
+    fallback,
+    obstacle_to,
+    open_backend,
+    open_network,
+)
+from models.backends.fallback import FallbackBackend, Replacement, replacements
 from models.weights import MANIFEST, PRETRAINED, WeightsError, read_manifest, read_weights
 
 WEIGHTS = "centerface.onnx"
@@ -208,10 +218,16 @@ class AddsTwo(FailingBackend):
         return [inputs[0] + 2]
 
 
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has been replaced yet."""
+    monkeypatch.setattr(fallback, "_replacements", [])
+
+
 @pytest.mark.parametrize("works", [0, 1, 3])
 def test_a_backend_that_fails_is_replaced_for_good_with_one_warning(works: int, caplog: pytest.LogCaptureFixture) -> None:
     first = FailingBackend(works)
-    backend: InferenceBackend = FallbackBackend(lambda: first, lambda: AddsTwo(0), what="faces.onnx on failing")
+    backend: InferenceBackend = FallbackBackend(lambda: first, lambda: AddsTwo(0), network="faces.onnx", backend="failing")
     answers = [int(backend.run([np.array(0)])[0]) for _ in range(5)]
     assert answers == [1] * works + [2] * (5 - works)
     assert first.calls == -1
@@ -219,13 +235,14 @@ def test_a_backend_that_fails_is_replaced_for_good_with_one_warning(works: int, 
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage() == "faces.onnx on failing failed and is replaced by second: out of memory"
+    assert replacements() == (Replacement(network="faces.onnx", backend="failing", replaced_by="second", reason="out of memory"),)
 
 
 def test_a_backend_that_does_not_open_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> InferenceBackend:
         raise OSError("libcuda is of another version")
 
-    backend = FallbackBackend(broken, lambda: AddsTwo(0), what="faces.onnx on failing")
+    backend = FallbackBackend(broken, lambda: AddsTwo(0), network="faces.onnx", backend="failing")
     assert int(backend.run([np.array(0)])[0]) == 2
     assert [record.getMessage() for record in caplog.records] == [
         "faces.onnx on failing failed and is replaced by second: libcuda is of another version"
@@ -233,10 +250,16 @@ def test_a_backend_that_does_not_open_is_replaced(caplog: pytest.LogCaptureFixtu
 
 
 def test_what_the_second_backend_cannot_do_is_the_callers() -> None:
-    backend = FallbackBackend(lambda: FailingBackend(0), lambda: FailingBackend(0), what="faces.onnx on failing")
+    backend = FallbackBackend(lambda: FailingBackend(0), lambda: FailingBackend(0), network="faces.onnx", backend="failing")
     for _ in range(2):
         with pytest.raises(RuntimeError, match="out of memory"):
             backend.run([np.array(0)])
+    assert len(replacements()) == 1
+
+
+def test_a_backend_that_works_is_not_among_the_replaced() -> None:
+    FallbackBackend(lambda: FailingBackend(1), lambda: AddsTwo(0), network="faces.onnx", backend="failing").run([np.array(0)])
+    assert replacements() == ()
 
 
 def test_a_shipped_network_survives_the_failure_of_its_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,41 @@ def test_a_face_that_changes_leaves_no_ghost() -> None:
     np.testing.assert_array_equal(stabilizer.blend(1, STEP_S, noise(1), MASK, crop_of(moved), moved), noise(1))
 
 
+def height_of_spot(picture: NDArray[np.uint8]) -> float:
+    """Where the spot of `blob` is, rows of the crop."""
+    weights = np.clip(picture[:, :, 0].astype(float) - 68, 0, None)
+    return float((weights * (np.arange(SIZE) + 0.5)[:, None]).sum() / weights.sum())
+
+
+@pytest.mark.parametrize("turn_a_frame", [0.001, 0.002, 0.004, 0.008])
+def test_features_are_never_far_behind_a_face_that_turns_slowly(turn_a_frame: float) -> None:
+    """From frame to frame it always looks steady; what counts is how far the blend has fallen behind."""
+    stabilizer = Stabilizer()
+    for number in range(60):
+        where = pose(mouth=turn_a_frame * number)
+        crop = crop_of(where)
+        blended = stabilizer.blend(1, number * 2 * STEP_S, blob(where, crop), MASK, crop, where)
+    behind_px = (height_of_spot(blob(where, crop)) - height_of_spot(blended)) * crop.side / SIZE
+    assert 0 <= behind_px < 0.022 * where.side
+
+
+def left_of_past(difference: int, place: tuple[int, int]) -> float:
+    """What part of the past is left after a second of something that is brighter by so much, at a pixel of the crop."""
+    stabilizer, where = Stabilizer(), pose()
+    stabilizer.blend(1, 0.0, np.full((SIZE, SIZE, 3), 100, np.uint8), MASK, crop_of(where), where)
+    for number in range(1, 26):
+        now = np.full((SIZE, SIZE, 3), 100 + difference, np.uint8)
+        blended = stabilizer.blend(1, number * STEP_S, now, MASK, crop_of(where), where)
+    return float(100 + difference - blended[place][0]) / difference
+
+
+def test_the_past_lasts_while_it_is_alike_and_is_brief_where_it_is_not() -> None:
+    middle, rim = (33, 32), (33, 14)
+    assert 0.3 < left_of_past(10, middle) < 0.6
+    assert left_of_past(60, middle) < 0.6 * left_of_past(10, middle)
+    assert left_of_past(10, rim) < 0.2, "what is behind the face may have changed"
+
+
 def test_what_is_long_ago_has_no_part_and_is_forgotten() -> None:
     stabilizer, where = Stabilizer(), pose()
     stabilizer.blend(1, 0.0, noise(0), MASK, crop_of(where), where)

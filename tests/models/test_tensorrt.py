@@ -184,7 +184,7 @@ def test_a_build_that_leaves_nothing_is_not_repeated_for_ever(bench: Bench, tmp_
 
 def test_an_engine_that_fails_later_is_replaced_by_the_processor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(tmp_path, runs_before_failure=4)
-    backend = FallbackBackend(lambda: bench.backend, lambda: REFERENCE, what="keypoints.onnx on tensorrt")
+    backend = FallbackBackend(lambda: bench.backend, lambda: REFERENCE, network="keypoints.onnx", backend="tensorrt")
     inputs = crops(1)
     for _ in range(CALLS_BEFORE_BUILD):
         backend.run(inputs)
@@ -203,7 +203,7 @@ def test_a_folder_that_others_can_enter_ends_in_the_processor(
 ) -> None:
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines").chmod(0o777)
-    backend = FallbackBackend(lambda: bench.backend, lambda: REFERENCE, what="keypoints.onnx on tensorrt")
+    backend = FallbackBackend(lambda: bench.backend, lambda: REFERENCE, network="keypoints.onnx", backend="tensorrt")
     backend.run(crops(1))
     assert backend.name == "cpu"
     assert "must be a folder of your own" in caplog.text
@@ -272,7 +272,9 @@ def test_a_building_process_that_fails_says_why_in_one_line(tmp_path: Path, monk
 
 @pytest.mark.skipif(gpu_obstacle() is None, reason="there is a GPU on this machine")
 def test_without_a_gpu_the_row_ends_in_the_processor(caplog: pytest.LogCaptureFixture) -> None:
-    backend = FallbackBackend(lambda: open_network("tensorrt", NETWORK), lambda: REFERENCE, what="keypoints.onnx on tensorrt")
+    backend = FallbackBackend(
+        lambda: open_network("tensorrt", NETWORK), lambda: REFERENCE, network="keypoints.onnx", backend="tensorrt"
+    )
     assert backend.name == "cpu"
     assert "keypoints.onnx on tensorrt failed and is replaced by cpu" in caplog.text
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from models.backends.fallback import FallbackBackend
 from models.detectors import Effort, Render, Size
 from models.faces import Faces, no_faces
 from streamer.config import DetectorSettings
 from streamer.errors import UsageError
-from streamer.messages import AnonymizedFrame, DetectedFrame, ImageTask, Message, RawFrame, Stop
+from streamer.messages import AnonymizedFrame, DetectedFrame, DetectorSetup, ImageTask, Message, RawFrame, Stop
 from streamer.workers import RingHandles
 from streamer.workers.anonymizer import AnonymizerWorker
 from streamer.workers.detector import DetectorWorker
@@ -40,6 +44,33 @@ class BrightSquareDetector:
 class SquareDetectorWorker(DetectorWorker):
     def open(self, settings: DetectorSettings, backend: str) -> BrightSquareDetector:
         return BrightSquareDetector()
+
+
+class _Broken:
+    """A backend that opens and then fails at its first call."""
+
+    name, providers, metadata = "openvino", ("none",), MappingProxyType({"format": "none"})
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        raise RuntimeError("rtsp://user:secret@camera is no device")
+
+
+class _Works(_Broken):
+    name = "cpu"
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        return list(inputs)
+
+
+class BrokenBackendDetectorWorker(SquareDetectorWorker):
+    """Runs a network beside the detector whose backend fails with the first frame."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        if isinstance(message, DetectorSetup):
+            self._backend = FallbackBackend(_Broken, _Works, network="squares.onnx", backend="openvino")
+        if isinstance(message, RawFrame):
+            self._backend.run([np.zeros(1)])
+        return super().process(message)
 
 
 def _first_time() -> bool:

@@ -133,6 +133,16 @@ def until_able(server: ForkServer) -> None:
         pause.wait(0.02)
 
 
+def test_asking_takes_no_time_after_a_child_was_started_and_leaves_the_server_alone(place: Place) -> None:
+    until_able(place.server)
+    before = server_of(place)
+    place.start()
+    begun_s = time.monotonic()
+    assert all(place.server.is_able for _ in range(5))
+    assert time.monotonic() - begun_s < 1.0
+    assert before.is_running()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_nobody_waits_for_a_server_that_is_gone_or_hangs(place: Place, number: signal.Signals) -> None:
     until_able(place.server)

@@ -15,6 +15,8 @@ import numpy as np
 import psutil
 import pytest
 
+from streamer.anonymize import facts_of_video, line_of_video
+from streamer.batch import PlannedVideo
 from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings
 from streamer.encoders import plan_output
 from streamer.errors import ExitCode, InputError, Interrupted, OutputError, UsageError
@@ -257,3 +259,33 @@ def test_a_signal_handler_may_request_the_stop(clip: Path, tmp_path: Path, monke
     finally:
         signal.signal(signal.SIGTERM, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backend_that_fails_during_a_job_is_in_the_result_the_line_and_the_report(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with nothing_left_behind(monkeypatch, tmp_path):
+        finished = run(
+            clip, tmp_path / "out.mp4", table=table_with(detector="BrokenBackendDetectorWorker"), settings=BLACKOUT, processes=1
+        )
+    ((replaced, processes),) = finished.result.replaced_backends.items()
+    assert (replaced.network, replaced.backend, replaced.replaced_by, processes) == ("squares.onnx", "openvino", "cpu", 1)
+    assert "no device" in replaced.reason
+    assert "secret" not in replaced.reason
+    info = probe(clip)
+    video = PlannedVideo(
+        source=clip, output=finished.output, info=info, plan=plan_output(info, BLACKOUT.video, (), finished.output)
+    )
+    assert line_of_video(video, finished.result).endswith("squares.onnx on cpu, openvino failed")
+    (said,) = facts_of_video(video, finished.result)["backends"]
+    assert said == {
+        "network": "squares.onnx",
+        "failed": "openvino",
+        "replaced_by": "cpu",
+        "reason": replaced.reason,
+        "processes": 1,
+    }
+
+
+def test_a_job_whose_backends_work_says_nothing_of_them(clip: Path, tmp_path: Path) -> None:
+    assert run(clip, tmp_path / "out.mp4", table=table_with(), settings=BLACKOUT).result.replaced_backends == {}

@@ -12,6 +12,7 @@ from models.faces import KEYPOINT_NAMES, Faces
 from streamer.channel import Decoder, encode
 from streamer.messages import (
     AudioPacket,
+    BackendReplaced,
     Cover,
     DetectedFrame,
     FacesRecord,
@@ -53,6 +54,7 @@ EXAMPLES: list[Message] = [
     ),
     AudioPacket(stream=0, track=1, pts=None, dts=-3, duration=1, time_base=(1, 48000), is_keyframe=True, data=b"abc"),
     SourceEnded(stream=0, frames=3, notes=["Cut short."], is_damaged=True),
+    BackendReplaced(network="generator.onnx", backend="openvino", replaced_by="cpu", reason="out of memory"),
 ]
 
 

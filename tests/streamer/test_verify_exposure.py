@@ -79,6 +79,42 @@ def test_a_quarter_of_a_face_that_is_left_out_is_found() -> None:
     assert 0 < exposure.exposed_share < 0.3
 
 
+@pytest.mark.parametrize("place", [(0.3, 0.35), (0.5, 0.5), (0.62, 0.4), (0.45, 0.72)])
+@pytest.mark.parametrize("cover", [blackout, another_face])
+def test_a_sharp_hole_of_a_sixth_of_a_face_is_found_wherever_it_lies(place: tuple[float, float], cover: Cover) -> None:
+    picture = covered(0, cover)
+    x1, y1, x2, y2 = (float(edge) for edge in BOXES[0])
+    width, height = 0.41 * (x2 - x1), 0.41 * (y2 - y1)
+    left, top = int(x1 + place[0] * (x2 - x1) - width / 2), int(y1 + place[1] * (y2 - y1) - height / 2)
+    hole = (slice(top, top + round(height)), slice(left, left + round(width)))
+    picture[hole] = frame(0)[hole]
+
+    assert look(compressed(picture, 90)).is_exposed
+
+
+def small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A face of four cells."""
+    return cv2.resize(picture, None, fx=SMALL, fy=SMALL, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+SMALL = 17.5 / float(BOXES[0, 2] - BOXES[0, 0])
+
+
+def test_a_face_of_four_cells_with_the_detail_of_the_original_but_not_its_pixels_does_not_show() -> None:
+    """As a painted one that happens to look as the original does."""
+    original = small(gray(frame(0)))
+    alike = np.clip(small(gray(frame(0))).astype(int) + 40, 0, 255).astype(np.uint8)
+
+    shown, painted = (
+        measure_exposure(original, picture, BOXES * np.float32(SMALL), 0, LEAST_TOLERANCE) for picture in (original, alike)
+    )
+
+    assert shown is not None
+    assert painted is not None
+    assert (shown.exposed_share, shown.is_exposed) == (1.0, True)
+    assert (painted.exposed_share, painted.is_exposed) == (1.0, False)
+
+
 def test_brightness_and_contrast_hide_nothing() -> None:
     assert look((frame(0) * 0.7 + 50).astype(np.uint8)).is_exposed
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.backends import BACKENDS, InferenceBackend, fallback
 from models.faces import Faces, no_faces
 from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings, TrackerSettings
 from streamer.effort import THOROUGH_EVERY_S
@@ -348,3 +349,21 @@ def test_an_image_that_cannot_be_done_is_an_answer(what: str, tmp_path: Path) ->
     assert done.error is not None
     assert done.error.startswith(str(source if what == "missing" else tmp_path / "out.jpg"))
     assert done.exit_code == (3 if what == "missing" else 5)
+
+
+def no_device(network: bytes, *, threads: int, precision: str) -> InferenceBackend:
+    raise RuntimeError("no such device")
+
+
+def test_an_image_says_which_backend_had_to_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fallback, "_replacements", [])
+    row = BACKENDS["openvino"]._replace(factory=f"{__name__}:no_device", packages=())
+    monkeypatch.setitem(BACKENDS, "openvino", row)
+    worker = ImageWorker({})
+    answers(worker, ImageSetup(settings=AnonymizeSettings(filter=FilterSettings(name="blackout"), backend="openvino")))
+    for number in range(2):
+        part = tmp_path / f"part{number}.jpg"
+        (done,) = answers(worker, ImageTask(number=number, source=str(FACE), temporary=str(part), output=str(tmp_path / "out.jpg")))
+        assert isinstance(done, ImageDone)
+        assert (done.error, len(done.covers)) == (None, 1)
+        assert "centerface.onnx on openvino failed and is replaced by cpu: no such device." in done.notes
