@@ -115,8 +115,10 @@ class OutputRun:
         now_s = time.monotonic()
         worked_s = now_s - self._connected_s if self._connected_s is not None else 0.0
         self._retry_at_s = now_s + self._backoff.wait_s(worked_s)
-        self._last_error = self._wording.redact(str(died.error))
-        self._log.warning("output lost, will be tried again: {}", self._last_error)
+        before, self._last_error = self._last_error, self._wording.redact(str(died.error))
+        # It is tried for ever: said again only where it is news.
+        is_news = self._connected_s is not None or self._last_error != before
+        self._log.log("WARNING" if is_news else "DEBUG", "output lost, will be tried again: {}", self._last_error)
         self._reconnects += 1
         self._child, self._connected_s = None, None
         self._dropped += len(self._sizes)

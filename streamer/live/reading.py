@@ -5,6 +5,7 @@ Waiting has a limit in FFmpeg where it heeds one; where it does not, the process
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _LONGEST_PAUSE_S = 1.0
 _USUAL_RATE = 25
 _MOST_LATE_S = 5.0
 """Of files: timestamps that go forwards or backwards by more are a gap or a new beginning, and not waited for or caught up with."""
+_NO_HOST = (errno.EIO, errno.EHOSTUNREACH, errno.ENETUNREACH)
+"""FFmpeg says EIO for a name that nobody knows."""
 _PROBING = {"fflags": "nobuffer", "analyzeduration": "500000", "probesize": "500000"}
 """FFmpeg's own defaults wait for seconds and deliver what they gathered meanwhile."""
 _PROTOCOLS = {
@@ -319,4 +322,6 @@ def explain(error: Exception) -> str:
         return "no answer in time, or it sends nothing that can be read"
     if isinstance(error, av.error.ProtocolNotFoundError):
         return "this FFmpeg does not know the protocol"
+    if getattr(error, "errno", None) in _NO_HOST:
+        return "its host cannot be found or reached"
     return str(getattr(error, "strerror", None) or type(error).__name__)

@@ -367,3 +367,7 @@ def test_garbage_ends_the_session_or_is_marked(open_camera: Any, server: RtspSer
     server.send_garbage("door")
     bench.run(frames=60)
     assert bench.of(CameraLost) or len(bench.frames) == 60
+
+
+def test_a_host_that_nobody_knows_is_named_as_such(open_camera: Any) -> None:
+    assert open_camera("rtsp://nobody.invalid/door").reason == "its host cannot be found or reached"

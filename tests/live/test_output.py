@@ -6,6 +6,7 @@ import itertools
 import time
 
 import pytest
+from loguru import logger
 
 from streamer.channel import encode
 from streamer.live.addresses import output_kind
@@ -201,6 +202,21 @@ def test_it_waits_longer_each_time(bench: Bench) -> None:
         bench.output.tick(time.monotonic() + 60)
     assert waits[0] <= 0.25
     assert waits[-1] >= 4.9
+
+
+def test_what_is_tried_for_ever_is_said_once(bench: Bench) -> None:
+    said: list[str] = []
+    sink = logger.add(lambda line: said.append(line), level="WARNING", format="{message}")
+    try:
+        for _ in range(5):
+            bench.supervisor.die(bench.publisher)
+            bench.output.tick(time.monotonic() + 60)
+        assert len(said) == 1
+        bench.acknowledge(0)
+        bench.supervisor.die(bench.publisher)
+        assert len(said) == 2, "it had worked meanwhile"
+    finally:
+        logger.remove(sink)
 
 
 def test_without_a_process_nothing_is_sent_and_it_is_tried_again() -> None:
