@@ -287,5 +287,7 @@ def test_a_backend_that_fails_during_a_job_is_in_the_result_the_line_and_the_rep
     }
 
 
-def test_a_job_whose_backends_work_says_nothing_of_them(clip: Path, tmp_path: Path) -> None:
-    assert run(clip, tmp_path / "out.mp4", table=table_with(), settings=BLACKOUT).result.replaced_backends == {}
+def test_a_job_whose_backends_work_says_nothing_of_them(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with nothing_left_behind(monkeypatch, tmp_path):
+        finished = run(clip, tmp_path / "out.mp4", table=table_with(), settings=BLACKOUT)
+    assert finished.result.replaced_backends == {}
