@@ -20,6 +20,7 @@ from loguru import logger
 
 from streamer.budget import cores
 from streamer.errors import ExitCode, VeilError
+from streamer.filters import needs_keypoints
 from streamer.forkserver import ForkServer
 from streamer.live.addresses import split_address
 from streamer.live.checks import check_machine, warnings_of
@@ -32,7 +33,7 @@ from streamer.live.messages import Preview, PreviewWanted, WebSetup
 from streamer.live.resources import Memory, allow_descriptors, cpu_s
 from streamer.live.secrets import Secrets
 from streamer.live.status import ServeStatus
-from streamer.live.stream import Shared, StreamRun
+from streamer.live.stream import Shared, StreamRun, addresses_of
 from streamer.live.web_server import WebServer
 from streamer.messages import DetectedFrame, RawFrame
 from streamer.redaction import redact
@@ -123,6 +124,7 @@ class Daemon:
         self._dispatcher = LiveDispatcher()
         self._wording = _Wording(loaded.secrets)
         self._sessions = itertools.count(1)
+        self._version = version("veilstream")
         self._started = time.time()
         self._reloads = 0
         self._reload_error: str | None = None
@@ -191,7 +193,7 @@ class Daemon:
         for pid, role in self._crew.roles.items():
             spent_s[role] = spent_s.get(role, 0.0) + cpu_s(pid)
         return ServeStatus(
-            version=version("veilstream"),
+            version=self._version,
             pid=os.getpid(),
             started=self._started,
             now=time.time(),
@@ -210,13 +212,19 @@ class Daemon:
 
     # Parts.
 
+    @property
+    def _hang_limit_s(self) -> float | None:
+        """Of processes that run networks; None for that of the table."""
+        return _SLOW_HANG_LIMIT_S if self._backend in _SLOW_BACKENDS else None
+
     def _open_detectors(self) -> Detectors:
         return Detectors(
             self._crew,
             self._dispatcher,
             processes=self._settings.detector_processes or cores(),
             backend=self._backend,
-            hang_limit_s=_SLOW_HANG_LIMIT_S if self._backend in _SLOW_BACKENDS else None,
+            needs_keypoints=any(stream.enabled and needs_keypoints(stream.filter) for stream in self._settings.streams),
+            hang_limit_s=self._hang_limit_s,
             on_answer=self._on_answer,
             on_undetectable=self._on_undetectable,
         )
@@ -226,8 +234,7 @@ class Daemon:
         if not http.enabled:
             return
         host, port = split_address(http.address)
-        token = self._wording.resolve(http.token) if http.token is not None else None
-        setup = WebSetup(host=host, port=port, token=token, preview=http.preview)
+        setup = WebSetup(host=host, port=port, token=_token(self._settings, self._wording), preview=http.preview)
         self._web = WebServer(self._crew, setup, self._on_preview_wanted)
 
     def _add(self, settings: StreamSettings) -> None:
@@ -240,7 +247,7 @@ class Daemon:
             detectors=self._detectors,
             wording=self._wording,
             backend=self._backend,
-            hang_limit_s=_SLOW_HANG_LIMIT_S if self._backend in _SLOW_BACKENDS else None,
+            hang_limit_s=self._hang_limit_s,
             next_session=lambda: next(self._sessions),
             on_preview=self._on_preview,
         )
@@ -254,8 +261,8 @@ class Daemon:
         wanted = {stream.name: stream for stream in new.streams if stream.enabled}
         for name, stream in list(self._streams.items()):
             same = wanted.get(name)
-            keeps = same == stream.settings and not is_new_crew and _addresses(same, self._wording) == stream.addresses
-            if not keeps:
+            is_same = same is not None and same == stream.settings and addresses_of(same, self._wording) == stream.addresses
+            if not is_same or is_new_crew:
                 stream.stop(STOP_GRACE_S)
                 del self._streams[name]
         if is_new_crew:
@@ -333,13 +340,6 @@ def summary(status: ServeStatus) -> str:
     parts = [f"{count} {state.replace('_', ' ')}" for state, count in counted.items()]
     refused = f"; reload refused: {status.reload_error}" if status.reload_error is not None else ""
     return f"{len(states)} streams: {', '.join(parts)}{refused}"
-
-
-def _addresses(settings: StreamSettings | None, wording: _Wording) -> tuple[str, ...]:
-    """Of the input and the outputs, secrets in them: a stream with another password is another stream."""
-    if settings is None:
-        return ()
-    return tuple(wording.resolve(text) for text in (settings.input, *(output.to for output in settings.targets)))
 
 
 def _token(settings: ServeSettings, wording: _Wording) -> str | None:

@@ -21,7 +21,7 @@ class Detectors:
     """Owner of the detectors.
 
     on_answer: hears every answer that is still wanted, with the message as it came. on_undetectable: hears of frames that detectors
-    die with. hang_limit_s: of each, None for that of the table.
+    die with. needs_keypoints: whether any stream wants them. hang_limit_s: of each, None for that of the table.
     """
 
     def __init__(
@@ -31,13 +31,14 @@ class Detectors:
         *,
         processes: int,
         backend: str,
+        needs_keypoints: bool,
         hang_limit_s: float | None,
         on_answer: Callable[[DetectedFrame, bytes], None],
         on_undetectable: Callable[[RawFrame], None],
     ) -> None:
         self._crew = crew
         self._dispatcher = dispatcher
-        self._setup = LiveDetectorSetup(backend=backend)
+        self._setup = LiveDetectorSetup(backend=backend, needs_keypoints=needs_keypoints)
         self._hang_limit_s = hang_limit_s
         self._on_answer = on_answer
         self._on_undetectable = on_undetectable

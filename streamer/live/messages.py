@@ -91,9 +91,13 @@ class CameraLost(Message, frozen=True, kw_only=True):
 
 
 class LiveDetectorSetup(Message, frozen=True, kw_only=True):
-    """Supervisor to detector: what runs the networks; what is wanted of them comes with each session."""
+    """Supervisor to detector: what runs the networks; what is wanted of them comes with each session.
+
+    needs_keypoints: whether any stream will want keypoints, so that the right networks are loaded beforehand.
+    """
 
     backend: str
+    needs_keypoints: bool
 
 
 class LiveAnonymizerSetup(Message, frozen=True, kw_only=True):

@@ -52,20 +52,10 @@ class Output(Protocol):
         ...
 
 
-class ServerOutput:
-    """A connection to a server."""
+class _MuxedOutput:
+    """What the outputs have in common: a muxer that is there between `open` and `close`."""
 
-    holds_back = False
-
-    def __init__(self, settings: OutputSettings, muxer: str, options: dict[str, str]) -> None:
-        self._settings = settings
-        self._muxer = muxer
-        self._options = options
-        self._open: LiveMuxer | None = None
-
-    def open(self, tracks: Tracks, start: int) -> None:
-        target = self._settings.to
-        self._open = LiveMuxer(target, self._muxer, tracks, self._options, start=start, place=redact(target))
+    _open: LiveMuxer | None = None
 
     def write_picture(self, packet: EncodedPacket) -> bool:
         assert self._open is not None
@@ -75,14 +65,34 @@ class ServerOutput:
         assert self._open is not None
         return self._open.write_sound(packet)
 
-    def close(self, *, is_last: bool) -> None:
+    def _close(self) -> bool:
+        """Whether there was anything to complete."""
         if self._open is None:
-            return
+            return False
         muxer, self._open = self._open, None
         muxer.close()
+        return True
 
 
-class PlaylistOutput:
+class ServerOutput(_MuxedOutput):
+    """A connection to a server."""
+
+    holds_back = False
+
+    def __init__(self, settings: OutputSettings, muxer: str, options: dict[str, str]) -> None:
+        self._settings = settings
+        self._muxer = muxer
+        self._options = options
+
+    def open(self, tracks: Tracks, start: int) -> None:
+        target = self._settings.to
+        self._open = LiveMuxer(target, self._muxer, tracks, self._options, start=start, place=redact(target))
+
+    def close(self, *, is_last: bool) -> None:
+        self._close()
+
+
+class PlaylistOutput(_MuxedOutput):
     """An HLS playlist and its segments in one folder, for any web server. It goes on after a restart where it was."""
 
     holds_back = True
@@ -98,7 +108,6 @@ class PlaylistOutput:
             "hls_segment_filename": f"{stem}-%d.ts".replace("%", "%%").replace("%%d.ts", "%d.ts"),
             "hls_flags": "delete_segments+independent_segments+append_list+omit_endlist+temp_file",
         }
-        self._open: LiveMuxer | None = None
 
     def open(self, tracks: Tracks, start: int) -> None:
         with failing_as_output_error(self._playlist.parent):
@@ -108,20 +117,8 @@ class PlaylistOutput:
         target, place = f"file:{self._playlist}", self._playlist.parent
         self._open = LiveMuxer(target, "hls", tracks, self._options, start=start, place=place)
 
-    def write_picture(self, packet: EncodedPacket) -> bool:
-        assert self._open is not None
-        return self._open.write_picture(packet)
-
-    def write_sound(self, packet: AudioPacket) -> bool:
-        assert self._open is not None
-        return self._open.write_sound(packet)
-
     def close(self, *, is_last: bool) -> None:
-        if self._open is None:
-            return
-        muxer, self._open = self._open, None
-        muxer.close()
-        if is_last:
+        if self._close() and is_last:
             with failing_as_output_error(self._playlist.parent):
                 end_playlist(self._playlist)
 
@@ -133,7 +130,7 @@ _RECORDING_MUXERS = {
 }
 
 
-class RecordingOutput:
+class RecordingOutput(_MuxedOutput):
     """Files in a folder, a new one at the first keyframe after so many seconds."""
 
     holds_back = True
@@ -153,7 +150,6 @@ class RecordingOutput:
         self._folder.prepare()
         self._folder.tidy()
         self._tracks: Tracks | None = None
-        self._open: LiveMuxer | None = None
         self._temporary = Path()
         self._start = 0
         self._tidied = 0
@@ -173,20 +169,12 @@ class RecordingOutput:
         if packet.dts - self._tidied >= _TIDY_EVERY_S * CLOCK:
             self._tidied = packet.dts
             self._folder.tidy()
-        assert self._open is not None
-        return self._open.write_picture(packet)
-
-    def write_sound(self, packet: AudioPacket) -> bool:
-        assert self._open is not None
-        return self._open.write_sound(packet)
+        return super().write_picture(packet)
 
     def close(self, *, is_last: bool) -> None:
-        if self._open is None:
-            return
-        muxer, self._open = self._open, None
-        muxer.close()
-        self._folder.finish(self._temporary)
-        self._folder.tidy()
+        if self._close():
+            self._folder.finish(self._temporary)
+            self._folder.tidy()
 
 
 def _limit_us(settings: OutputSettings) -> str:

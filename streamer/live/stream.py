@@ -75,6 +75,11 @@ class Shared:
     on_preview: Callable[[Preview], None]
 
 
+def addresses_of(settings: StreamSettings, wording: Wording) -> tuple[str, ...]:
+    """Of the input and the outputs, with their secrets: a stream with another password is another stream."""
+    return tuple(wording.resolve(text) for text in (settings.input, *(output.to for output in settings.targets)))
+
+
 class StreamRun:
     """One stream until `stop`; owner of its anonymizer and its sink."""
 
@@ -100,8 +105,7 @@ class StreamRun:
         self._outputs = [
             OutputRun(shared.crew, self.name, output, shared.wording, self._want_keyframe) for output in settings.targets
         ]
-        self.addresses = tuple(shared.wording.resolve(text) for text in (settings.input, *(one.to for one in settings.targets)))
-        """Of the input and the outputs, with their secrets."""
+        self.addresses = addresses_of(settings, shared.wording)
         self._session: Session | None = None
         self._deaths = Deaths(RESTARTS)
         self._given_up_until_s: float | None = None

@@ -42,8 +42,8 @@ class LiveDetectorWorker:
             case LiveDetectorSetup():
                 self._setup = message
                 # What most streams want, before anybody waits for it.
-                usual = StreamDetectorSettings()
-                self._detectors[usual, True] = self.open(usual, needs_keypoints=True)
+                usual, needs_keypoints = StreamDetectorSettings(), message.needs_keypoints
+                self._detectors[usual, needs_keypoints] = self.open(usual, needs_keypoints=needs_keypoints)
             case SessionReady():
                 self._begin(message)
             case SessionEnded():

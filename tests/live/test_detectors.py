@@ -33,6 +33,7 @@ class Bench:
             self.dispatcher,
             processes=2,
             backend="cpu",
+            needs_keypoints=True,
             hang_limit_s=90.0,
             on_answer=self.hear,
             on_undetectable=self.undetectable.append,
@@ -70,7 +71,7 @@ def test_a_session_reaches_the_detectors_that_are_there_and_those_that_come_late
     bench.start()
     bench.detectors.begin(ready(), ring)
     first, second = bench.supervisor.started
-    setup = LiveDetectorSetup(backend="cpu")
+    setup = LiveDetectorSetup(backend="cpu", needs_keypoints=True)
     assert first.heard == second.heard == [setup, "raw", ready()]
     assert first.hang_limit_s == 90.0
     bench.supervisor.die(first)

@@ -63,7 +63,7 @@ def detector(rings: SessionRings) -> Iterator[SquareLiveDetectorWorker]:
     postbox = Postbox({"raw": "read"})
     worker = SquareLiveDetectorWorker(postbox.inboxes)
     postbox.hand_over(rings)
-    assert answers(worker, LiveDetectorSetup(backend="cpu"), READY) == []
+    assert answers(worker, LiveDetectorSetup(backend="cpu", needs_keypoints=True), READY) == []
     yield worker
     postbox.close()
 
@@ -123,7 +123,7 @@ def test_nothing_is_known_of_a_session_that_is_over_or_has_not_begun(
 def test_streams_with_the_same_settings_share_a_detector() -> None:
     postbox = Postbox({"raw": "read"})
     worker = SquareLiveDetectorWorker(postbox.inboxes)
-    answers(worker, LiveDetectorSetup(backend="cpu"))
+    answers(worker, LiveDetectorSetup(backend="cpu", needs_keypoints=True))
     before = worker.opened
     memories = []
     for session, threshold in ((1, 0.5), (2, 0.5), (3, 0.6)):
@@ -141,7 +141,7 @@ def test_streams_with_the_same_settings_share_a_detector() -> None:
 def test_what_no_session_uses_any_more_is_forgotten() -> None:
     postbox = Postbox({"raw": "read"})
     worker = SquareLiveDetectorWorker(postbox.inboxes)
-    answers(worker, LiveDetectorSetup(backend="cpu"))
+    answers(worker, LiveDetectorSetup(backend="cpu", needs_keypoints=True))
     for session in range(20):
         memory = SessionRings()
         postbox.hand_over(memory)

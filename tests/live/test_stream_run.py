@@ -38,6 +38,7 @@ class Bench:
             self.dispatcher,
             processes=1,
             backend="cpu",
+            needs_keypoints=True,
             hang_limit_s=None,
             on_answer=lambda answer, payload: self.stream.detected(answer, payload),
             on_undetectable=lambda frame: self.stream.cover_whole(frame),

@@ -207,7 +207,7 @@ def test_deaths_far_apart_do_not_add_up(supervisor: Supervisor) -> None:
 def test_a_child_that_takes_no_rings_is_killed(supervisor: Supervisor, ring: RingMemory) -> None:
     """It would take the ring of one session for that of another."""
     live = replace(row_of("live-detector"), worker="tests.streamer.faulty_workers:IdleWorker", hang_limit_s=_DEADLINE_S)
-    child = supervisor.start(live, [LiveDetectorSetup(backend="cpu")])
+    child = supervisor.start(live, [LiveDetectorSetup(backend="cpu", needs_keypoints=True)])
     assert isinstance(next_event(supervisor), Received)
     for _ in range(10_000):
         supervisor.hand_over(child, ring)
