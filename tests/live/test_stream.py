@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator
 from typing import Any, cast
@@ -10,72 +9,28 @@ from typing import Any, cast
 import pytest
 
 from models.faces import no_faces
-from streamer.live.config import StreamSettings
-from streamer.live.crew import Crew
-from streamer.live.detectors import Detectors
-from streamer.live.dispatch import LiveDispatcher
 from streamer.live.messages import CLOCK, LiveFrameWritten, SessionEnded, SessionReady, Slate, SlateWritten
-from streamer.live.output import Wording
-from streamer.live.stream import GIVEN_UP_S, RESTARTS, Shared, StreamRun
+from streamer.live.stream import GIVEN_UP_S, RESTARTS
 from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, FrameReport, Message, RawFrame, Ready, SlotFree
 from streamer.messages import Message as AnyMessage
-from tests.live.fake_crew import FakeChild, FakeSupervisor
+from tests.live.fake_crew import FakeChild
+from tests.live.fake_stream import StreamBench
 from tests.live.frames import anonymized, opened, raw_frame
 
 MAX_LATENCY_S = 2.0
 
 
-class Plain:
-    """Wording without secrets."""
-
-    def resolve(self, text: str) -> str:
-        return text
-
-    def redact(self, text: str) -> str:
-        return text
-
-
-class Bench:
+class Bench(StreamBench):
     """One stream, one detector, and what they are told."""
 
     def __init__(self) -> None:
-        self.supervisor = FakeSupervisor()
-        crew: Crew = self.supervisor.crew
-        self.dispatcher = LiveDispatcher()
-        self.detectors = Detectors(
-            crew,
-            self.dispatcher,
-            processes=1,
-            backend="cpu",
-            needs_keypoints=True,
-            hang_limit_s=None,
-            on_answer=lambda answer, payload: self.stream.detected(answer, payload),
-            on_undetectable=lambda frame: self.stream.cover_whole(frame),
-        )
-        shared = Shared(
-            crew=crew,
-            dispatcher=self.dispatcher,
-            detectors=self.detectors,
-            wording=cast(Wording, Plain()),
-            backend="cpu",
-            hang_limit_s=None,
-            next_session=itertools.count(1).__next__,
-            on_preview=lambda preview: None,
-        )
-        settings = StreamSettings(
-            name="door", input="rtsp://127.0.0.1/a", outputs="rtsp://127.0.0.1/b", max_latency_ms=round(1000 * MAX_LATENCY_S)
-        )
-        self.stream = StreamRun(settings, shared)
+        super().__init__(max_latency_ms=round(1000 * MAX_LATENCY_S))
         self.tick()
 
     def tick(self, later_s: float = 0.0) -> None:
         now_s = time.monotonic() + later_s
         self.detectors.tick(now_s)
         self.stream.tick(now_s)
-
-    def child(self, role: str) -> FakeChild:
-        """The newest of a role."""
-        return next(child for child in reversed(self.supervisor.started) if child.row.role == role)
 
     def count(self, role: str) -> int:
         return sum(child.row.role == role for child in self.supervisor.started)

@@ -2,66 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from streamer.live.config import StreamSettings
-from streamer.live.detectors import Detectors
-from streamer.live.dispatch import MOST_WAITING, LiveDispatcher
+from streamer.live.dispatch import MOST_WAITING
 from streamer.live.messages import CameraLost, FrameDropped, LiveFrameWritten, SessionReady
-from streamer.live.stream import Shared, StreamRun
 from streamer.messages import AnonymizedFrame, DetectedFrame, FrameReport, RawFrame, Ready, SlotFree, UndetectedFrame
-from tests.live.fake_crew import FakeChild, FakeSupervisor
+from tests.live.fake_crew import FakeChild
+from tests.live.fake_stream import StreamBench
 from tests.live.frames import anonymized, opened, raw_frame
 
 
-class Wording:
-    def resolve(self, text: str) -> str:
-        return text
-
-    def redact(self, text: str) -> str:
-        return text
-
-
-class Bench:
-    """One stream with a detector."""
+class Bench(StreamBench):
+    """One stream with a detector, whose camera has been opened."""
 
     def __init__(self) -> None:
-        self.supervisor = FakeSupervisor()
-        self.dispatcher = LiveDispatcher()
-        sessions = itertools.count(1)
-        self.detectors = Detectors(
-            self.supervisor.crew,
-            self.dispatcher,
-            processes=1,
-            backend="cpu",
-            needs_keypoints=True,
-            hang_limit_s=None,
-            on_answer=lambda answer, payload: self.stream.detected(answer, payload),
-            on_undetectable=lambda frame: self.stream.cover_whole(frame),
-        )
-        shared = Shared(
-            crew=self.supervisor.crew,
-            dispatcher=self.dispatcher,
-            detectors=self.detectors,
-            wording=Wording(),
-            backend="cpu",
-            hang_limit_s=None,
-            next_session=lambda: next(sessions),
-            on_preview=lambda preview: None,
-        )
-        settings = StreamSettings(name="door", input="rtsp://camera/door", outputs="rtsp://server/door")
-        self.stream = StreamRun(settings, shared)
+        super().__init__()
         self.stream.tick(time.monotonic())
         self.supervisor.say(self["camera"], opened(session=1))
         self.used = 0
 
     def __getitem__(self, role: str) -> FakeChild:
-        """The newest child of a role."""
-        return next(child for child in reversed(self.supervisor.started) if child.row.role == role)
+        return self.child(role)
 
     def film(self, number: int) -> RawFrame:
         """A picture in the first slot that the camera was granted and has not used."""
