@@ -18,12 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from models.backends.cpu import ERRORS_ONLY, CpuBackend
+from models.backends.cpu import CpuBackend
 from models.centerface import MAP_CHANNELS, SIZE_MULTIPLE, CenterFace, PictureInput, without_silent_channels
 from models.weights import enter_in_manifest
 
@@ -121,11 +120,8 @@ def published_maps(published: onnx.ModelProto, pictures: Pictures) -> Maps:
         for index, dimension in enumerate(value.type.tensor_type.shape.dim):
             if index != 1:
                 dimension.dim_param = f"{value.name}_{index}"
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     planes = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)).astype(np.float32)
-    heatmap, *others = session.run(None, {inputs[0].name: planes})
+    heatmap, *others = CpuBackend(model.SerializeToString()).run([planes])
     return np.concatenate([heatmap, *others], axis=1).astype(np.float32)
 
 
