@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from loguru import logger
 
 from models.faces import Faces
+from streamer.effort import ThoroughLooks
 from streamer.hiding import Fallbacks, Hider, KnownFaces
 from streamer.messages import AnonymizedFrame, Cover, FrameReport, Message, RawFrame, SlotFree
 from streamer.pictures import PictureLayout, Plane
@@ -35,6 +36,8 @@ class StreamAnonymizer:
     max_age_s: float | None = None
     """Live: frames whose pictures arrived longer ago are dropped when their turn comes, and one whose raw slot holds another one is
     covered whole; where this is None, that raises SlotMismatchError."""
+    confirmed_within_s: float | None = None
+    """Live: frames that were looked at quickly are dropped unless a thorough look before and one behind them are so near."""
     first: int = 0
     """Number of the first frame."""
     finish: Callable[[Sequence[Plane]], None] | None = None
@@ -47,6 +50,8 @@ class StreamAnonymizer:
         self._tracked: deque[TrackedFrame] = deque()  # wait for a safe slot
         self._free: deque[SlotFree] = deque()
         self._end: int | None = None
+        self._looks = ThoroughLooks(self.confirmed_within_s) if self.confirmed_within_s is not None else None
+        self._unconfirmed: set[int] = set()  # of those in `_tracked`
 
     def add(self, frame: RawFrame, faces: Faces | None) -> None:
         """A frame with its own detections; None where they cannot be known, and all of it must be covered."""
@@ -76,30 +81,52 @@ class StreamAnonymizer:
         while self._next in self._early:
             arrived = self._early.pop(self._next)
             if arrived is not None:
-                frame, faces = arrived
-                self._frames[frame.number] = frame
-                reason = "corrupt" if frame.is_corrupt else None
-                self._tracked += self.tracker.push(frame.number, frame.time_s, faces, is_cut=frame.is_cut, covered_whole=reason)
+                self._push(*arrived)
             self._next += 1
         if self._next == self._end:
             self._tracked += self.tracker.flush()
             self._end = None
 
+    def _push(self, frame: RawFrame, faces: Faces | None) -> None:
+        self._frames[frame.number] = frame
+        reason = "corrupt" if frame.is_corrupt else None
+        complete = self.tracker.push(frame.number, frame.time_s, faces, is_cut=frame.is_cut, covered_whole=reason)
+        self._tracked += complete
+        if self._looks is None:
+            return
+        is_look = frame.effort == "thorough" and faces is not None
+        if is_look and not frame.is_cut:
+            self._looks.add(frame.number, frame.time_s)
+        self._unconfirmed.update(tracked.number for tracked in complete if not self._is_confirmed(tracked, self._looks))
+        if frame.is_cut:
+            self._looks.begin_shot()
+            if is_look:
+                self._looks.add(frame.number, frame.time_s)
+
+    def _is_confirmed(self, tracked: TrackedFrame, looks: ThoroughLooks) -> bool:
+        frame = self._frames[tracked.number]
+        is_between = looks.surround(frame.number, frame.time_s)  # asked of every frame, so that it can forget
+        return is_between or frame.effort != "quick" or tracked.covered_whole is not None
+
     def _hide(self) -> Iterator[Message]:
-        while self._tracked and (self._free or self._is_late(self._tracked[0])):
+        while self._tracked and (self._free or self._why_dropped(self._tracked[0])):
             tracked = self._tracked.popleft()
-            is_late = self._is_late(tracked)
+            dropped = self._why_dropped(tracked)
+            self._unconfirmed.discard(tracked.number)
             frame = self._frames.pop(tracked.number)
             fallbacks: Fallbacks = {}
-            if not is_late:
+            if dropped is None:
                 tracked, picture = self._anonymize(frame, tracked, fallbacks, self._free.popleft())
                 yield picture
-            yield _report(frame, tracked, fallbacks, is_late=is_late)
+            yield _report(frame, tracked, fallbacks, dropped=dropped)
 
-    def _is_late(self, tracked: TrackedFrame) -> bool:
+    def _why_dropped(self, tracked: TrackedFrame) -> str | None:
+        """None where it is not."""
+        if tracked.number in self._unconfirmed:
+            return "unconfirmed"
         if self.max_age_s is None:
-            return False
-        return time.monotonic() - self._frames[tracked.number].captured_s > self.max_age_s
+            return None
+        return "late" if time.monotonic() - self._frames[tracked.number].captured_s > self.max_age_s else None
 
     def _anonymize(
         self, frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, free: SlotFree
@@ -147,7 +174,7 @@ class StreamAnonymizer:
         return True
 
 
-def _report(frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, *, is_late: bool) -> FrameReport:
+def _report(frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, *, dropped: str | None) -> FrameReport:
     rows = zip(tracked.tracks.tolist(), tracked.boxes.tolist(), tracked.reasons, tracked.scores.tolist(), strict=True)
     return FrameReport(
         stream=frame.stream,
@@ -159,5 +186,5 @@ def _report(frame: RawFrame, tracked: TrackedFrame, fallbacks: Fallbacks, *, is_
             Cover(track, tuple(box), reason, score, fallbacks.get(row)) for row, (track, box, reason, score) in enumerate(rows)
         ],
         covered_whole=tracked.covered_whole,
-        is_late=is_late,
+        dropped=dropped,
     )

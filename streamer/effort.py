@@ -1,10 +1,13 @@
 """How carefully the detector looks at each frame of a video: which frames are thorough, and what those between them need.
 
-The frames between thorough ones get a quick look, unless one of the two thorough ones before them or the one behind them shows
-a small face: then they get a careful look. So they wait until the one behind them is known, and a small face that enters is looked
-for in the frames before a thorough one found it, too.
+The frames between thorough ones get a quick look, which misses small faces. It is enough only between two thorough looks of the
+same shot that show none.
 
-What is decided depends on the pictures alone and not on which process answers when.
+In files, frames wait until the thorough one behind them is known. Where that or one of those lately shows a small face, or where
+the shot ends before there is one behind them, they get a careful look. What is decided depends on the pictures alone and not on
+which process answers when.
+
+Of a camera nothing can wait for that: see `ThoroughLooks`.
 """
 
 from __future__ import annotations
@@ -16,9 +19,13 @@ import msgspec
 
 from models.detectors import Size, has_small_faces
 from streamer.messages import FacesRecord, RawFrame
+from streamer.smoothing import TIME_ERROR_S
 
 THOROUGH_EVERY_S = 0.3
 """Longest time between thorough frames."""
+REMEMBERED_LOOKS = 8
+"""Thorough looks, the last two seconds of them, in which a small face makes the frames after them careful: others walk past it, so
+that it is seen between thorough looks only."""
 
 
 class ThoroughPace:
@@ -96,25 +103,57 @@ class EffortPlanner:
             if not interval.waiting:
                 continue
             around = self._around(place)
-            if any(near is not None and near.has_small for near in around):
+            if self._ends_shot(place) or any(near is not None and near.has_small for near in around):
                 released += [msgspec.structs.replace(frame, effort="careful") for frame in interval.waiting]
             elif all(near is not None and near.has_small is not None for near in around):
                 released += interval.waiting
             else:
                 continue
             interval.waiting = []
-        while len(self._intervals) > 2 and not self._intervals[0].waiting and not self._intervals[1].waiting:
+        while len(self._intervals) > REMEMBERED_LOOKS and not any(
+            self._intervals[place].waiting for place in range(REMEMBERED_LOOKS)
+        ):
             self._intervals.popleft()
         return released
 
     def _around(self, place: int) -> list[_Interval | None]:
         """The intervals of the same shot whose thorough frames count; None for one that has not come yet."""
-        interval = self._intervals[place]
-        around: list[_Interval | None] = [interval]
-        if place > 0 and not interval.is_cut:
-            around.append(self._intervals[place - 1])
-        if place + 1 == len(self._intervals):
-            around += [] if self._has_ended else [None]
-        elif not self._intervals[place + 1].is_cut:
-            around.append(self._intervals[place + 1])
+        first = place
+        while first > 0 and place - first < REMEMBERED_LOOKS - 1 and not self._intervals[first].is_cut:
+            first -= 1
+        around: list[_Interval | None] = [self._intervals[number] for number in range(first, place + 1)]
+        around.append(self._intervals[place + 1] if place + 1 < len(self._intervals) else None)
         return around
+
+    def _ends_shot(self, place: int) -> bool:
+        """Whether no thorough look of the same shot comes behind the interval."""
+        if place + 1 == len(self._intervals):
+            return self._has_ended
+        return self._intervals[place + 1].is_cut
+
+
+class ThoroughLooks:
+    """Tells which frames of a camera a quick look is enough for: those with thorough ones near them, before and behind.
+
+    What is known of small faces there is held, bridged or reached back to such a frame; of any other one, small faces may show.
+    within_s: how near; the look-ahead.
+    """
+
+    def __init__(self, within_s: float) -> None:
+        self._within_s = within_s + TIME_ERROR_S
+        self._looks: deque[tuple[int, float]] = deque()
+
+    def add(self, number: int, time_s: float) -> None:
+        """It is known which faces, small ones too, a frame shows; in the order of the frames."""
+        self._looks.append((number, time_s))
+
+    def begin_shot(self) -> None:
+        """What is known of the frames so far tells nothing of those to come."""
+        self._looks.clear()
+
+    def surround(self, number: int, time_s: float) -> bool:
+        """Whether there are looks near a frame on both sides; asked of every frame, in their order, so that looks are forgotten."""
+        while len(self._looks) > 1 and self._looks[1][0] < number:
+            self._looks.popleft()
+        near = [look for look, look_s in self._looks if abs(look_s - time_s) <= self._within_s]
+        return any(look < number for look in near) and any(look > number for look in near)

@@ -191,8 +191,8 @@ class FrameReport(Message, frozen=True, kw_only=True):
     covers: list[Cover]
     covered_whole: str | None
     """Why the whole frame was covered (corrupt, undetectable); None where it was not."""
-    is_late: bool = False
-    """Live: it was dropped instead, because it had become too old."""
+    dropped: str | None = None
+    """Live: why it was dropped instead: late, as it had become too old; unconfirmed, as only a quick look tells of its faces."""
 
 
 class AudioPacket(Message, frozen=True, kw_only=True):

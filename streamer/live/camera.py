@@ -15,7 +15,9 @@ from streamer.messages import Message, SlotFree
 from streamer.rings import RingMemory
 from streamer.supervisor import Child, Died
 
-_THOROUGH_EVERY_S = 0.3
+_LONGEST_BETWEEN_S = 0.25
+_JITTER_S = 0.05
+"""Pictures come so unevenly, and yet a thorough look is within the look-ahead of each."""
 _SILENCE_BEYOND_S = 1.0
 """A camera's own time limit comes first; this is for a process that does not even keep that."""
 AT_ONCE = "the picture changed"
@@ -113,7 +115,7 @@ class CameraRun:
             max_fps=settings.max_fps,
             origin_s=self._origin_s,
             # What a thorough look finds is covered back to the look before it.
-            thorough_every_s=min(_THOROUGH_EVERY_S, settings.look_ahead_s),
+            thorough_every_s=max(min(_LONGEST_BETWEEN_S, settings.look_ahead_s - _JITTER_S), 0.0),
         )
         try:
             self._child = self._crew.start("camera", [setup], self)

@@ -67,13 +67,15 @@ class LiveDispatcher:
     def submit(self, frame: RawFrame) -> list[RawFrame]:
         """A frame that is to be looked at; returns those that are dropped for it, the oldest first.
 
-        What was to be looked at thoroughly, or began a shot, hands that on to the frame behind it.
+        Those between thorough ones go first. One that was to be looked at thoroughly, or began a shot, hands that on to the frame
+        behind it.
         """
         queue = self._queues.setdefault(frame.stream, _Queue())
         queue.frames.append(frame)
         dropped = []
         while len(queue.frames) > MOST_WAITING:
-            dropped.append(self._drop_first(queue))
+            between = (place for place, waiting in enumerate(queue.frames) if waiting.effort != "thorough")
+            dropped.append(self._drop(queue, next(between, 0)))
         self._hand_on(queue)
         return dropped
 
@@ -83,7 +85,7 @@ class LiveDispatcher:
         for session, before_s in captured_before_s.items():
             queue = self._queues.get(session)
             while queue is not None and queue.frames and queue.frames[0].captured_s < before_s:
-                dropped.append(self._drop_first(queue))
+                dropped.append(self._drop(queue, 0))
             if queue is not None:
                 self._hand_on(queue)
         return dropped
@@ -180,8 +182,9 @@ class LiveDispatcher:
             queue.owed_by = max(queue.owed_by, frame.number)
             self._hand_on(queue)
 
-    def _drop_first(self, queue: _Queue) -> RawFrame:
-        frame = queue.frames.popleft()
+    def _drop(self, queue: _Queue, place: int) -> RawFrame:
+        frame = queue.frames[place]
+        del queue.frames[place]
         self._deaths.pop(key_of(frame), None)
         queue.owes_thorough = queue.owes_thorough or frame.effort == "thorough"
         queue.owes_cut = queue.owes_cut or frame.is_cut

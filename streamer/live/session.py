@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
 from models.detectors import has_small_faces
 from streamer.budget import RingPlan, plan_live_rings
 from streamer.config import StreamDetectorSettings
+from streamer.effort import REMEMBERED_LOOKS
 from streamer.live.config import StreamSettings
 from streamer.live.messages import CameraOpened, SessionReady
 from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, RawFrame, SlotFree
@@ -19,8 +21,19 @@ from streamer.rings import RingMemory, SlotMismatchError, SlotTable
 _MOST_TO_HIDE = 3
 """Frames whose look-ahead is over that may wait for the anonymizer; with more, no further ones are looked at."""
 _TRANSIT_S = 0.05
-_REMEMBERED_LOOKS = 2
-"""Thorough looks that tell how carefully the frames after them are looked at."""
+_GAP_S = 0.5
+"""After such a time without pictures, what was seen before tells nothing of small faces now."""
+_ENOUGH_LOOKS = 4
+"""Thorough looks since a cut or a gap, a second of them, before other frames are looked at quickly."""
+_STALE_S = 0.6
+"""Nor are they where the newest look that is known is so old, as the detectors are behind."""
+
+
+class _Look(NamedTuple):
+    """What a thorough look found."""
+
+    time_s: float
+    has_small: bool
 
 
 def plan_session(opened: CameraOpened, settings: StreamSettings, *, detectors: int) -> RingPlan | None:
@@ -60,8 +73,11 @@ class Session:
         self._captured_s: dict[int, float] = {}  # of those that wait to be encoded, and of those in `_frames`
         self._encoding: dict[int, int] = {}  # safe slots that the sink holds -> frame
         self._at_anonymizer: set[int] = set()
-        self._looks: deque[bool] = deque(maxlen=_REMEMBERED_LOOKS)
+        self._looks: deque[_Look] = deque(maxlen=REMEMBERED_LOOKS)
         self._is_fresh = False
+        self._last_thorough = 0
+        self._begin = 0  # the first frame of the shot, or behind a gap
+        self._newest_s = 0.0
         self.next_number = 0
 
     def ready(self, detector: StreamDetectorSettings, *, needs_keypoints: bool) -> SessionReady:
@@ -109,12 +125,31 @@ class Session:
         if self._is_fresh:
             frame = msgspec.structs.replace(frame, effort="thorough", is_cut=True)
             self._is_fresh = False
-        elif frame.effort == "quick" and (not self._looks or any(self._looks)):
+        elif frame.effort == "quick" and frame.number - self._last_thorough >= self._plan.window_frames:
+            # Later than that, the tracker has let go of the frames before it.
+            frame = msgspec.structs.replace(frame, effort="thorough")
+        self._notice_begin(frame)
+        if frame.effort == "quick" and not self._is_quick_enough(frame):
             frame = msgspec.structs.replace(frame, effort="careful")
+        if frame.effort == "thorough":
+            self._last_thorough = frame.number
         self._frames[frame.number] = frame
         self._written.add(frame.slot)
         self._captured_s[frame.number] = frame.captured_s
         return frame
+
+    def _is_quick_enough(self, frame: RawFrame) -> bool:
+        """Whether there is nothing to be expected that a quick look misses."""
+        looks = self._looks
+        if len(looks) < _ENOUGH_LOOKS or any(look.has_small for look in looks):
+            return False
+        return frame.time_s - max(look.time_s for look in looks) <= _STALE_S
+
+    def _notice_begin(self, frame: RawFrame) -> None:
+        if frame.is_cut or frame.time_s - self._newest_s > _GAP_S:
+            self._looks.clear()
+            self._begin = frame.number
+        self._newest_s = frame.time_s
 
     def knows(self, frame: RawFrame) -> bool:
         """Whether its slot is still in use."""
@@ -123,8 +158,8 @@ class Session:
     def answered(self, answer: DetectedFrame) -> None:
         """A frame goes to the anonymizer; what a thorough look shows is heeded in the frames after it."""
         self._at_anonymizer.add(answer.frame.number)
-        if answer.frame.effort == "thorough":
-            self._looks.append(self._has_small(answer.faces))
+        if answer.frame.effort == "thorough" and answer.frame.number >= self._begin:
+            self._looks.append(_Look(answer.frame.time_s, self._has_small(answer.faces)))
 
     def is_congested(self, look_ahead_s: float) -> bool:
         """Whether the anonymizer has more frames than it can hide at once: those behind which it has the look-ahead, too."""

@@ -91,8 +91,8 @@ class StreamStatistics:
 
     def report(self, report: FrameReport) -> None:
         """What the anonymizer did with a frame."""
-        if report.is_late:
-            self.dropped["late"] += 1
+        if report.dropped is not None:
+            self.dropped[report.dropped] += 1
             return
         self.faces = len(report.covers)
         self.covers.update(cover.reason for cover in report.covers)

@@ -75,8 +75,8 @@ class StreamStatus(Status, frozen=True, kw_only=True):
     frames_out: int
     slates: int
     dropped: dict[str, int]
-    """Frames by reason: overload (before detection), no_slot (before the pipeline), late (after it), rate (max_fps), lost (with a
-    process or a connection that ended)."""
+    """Frames by reason: overload (before detection), no_slot (before the pipeline), late (after it), unconfirmed (looked at
+    quickly, without a thorough look near it), rate (max_fps), lost (with a process or a connection that ended)."""
     covered_whole: dict[str, int]
     """Frames by reason: corrupt, undetectable."""
     covers: dict[str, int]

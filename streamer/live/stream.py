@@ -197,7 +197,7 @@ class StreamRun:
                 self._send_to_sink(session, message, payload)
             case FrameReport(stream=number) if session is not None and number == session.number:
                 self.statistics.report(message)
-                release = session.drop if message.is_late else session.release_raw
+                release = session.drop if message.dropped is not None else session.release_raw
                 self._camera.grant(release(message.number))
             case EncodingOpened() | EncodedPacket():
                 for output in self._outputs:

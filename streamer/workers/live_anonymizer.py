@@ -81,6 +81,7 @@ class LiveAnonymizerWorker:
             hider=Hider(setup.filter, layout, setup.backend),
             first=ready.first_number,
             max_age_s=setup.max_age_s,
+            confirmed_within_s=setup.look_ahead_s,
             finish=cover if zones else None,
         )
         return _Session(number=ready.session, stream=stream, zones=zones)

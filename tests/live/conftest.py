@@ -11,7 +11,7 @@ from models.detectors import FaceDetector
 from streamer.demo import make_demo_clip
 from tests.live import scene
 from tests.live.camera import Camera
-from tests.live.people import open_judge
+from tests.live.people import open_finder, open_judge
 from tests.live.rtsp_control import RtspServer
 from tests.live.witness import Footage, look_at_footage
 from tests.media import Clip, Sound, write_clip
@@ -54,4 +54,4 @@ def footage(tmp_path_factory: pytest.TempPathFactory, judge: FaceDetector) -> Fo
     """Of people who do not exist, for `Scene`."""
     clip = tmp_path_factory.mktemp("footage") / "people.mp4"
     make_demo_clip(clip, size=scene.SIZE, duration_s=4.0, rate=scene.RATE)
-    return look_at_footage(clip, judge)
+    return look_at_footage(clip, judge, open_finder())

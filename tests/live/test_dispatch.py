@@ -83,12 +83,17 @@ def test_frames_that_have_waited_too_long_are_dropped_and_no_others() -> None:
     assert (dispatcher.waiting(SESSION), dispatcher.waiting(OTHER)) == (1, 3)
 
 
-@pytest.mark.parametrize("is_drained", [False, True])
-def test_what_a_dropped_frame_was_for_is_the_next_ones_duty(is_drained: bool) -> None:
+def test_a_frame_to_be_looked_at_thoroughly_stays_while_there_are_others_to_drop() -> None:
+    dispatcher = LiveDispatcher()
+    efforts = ["quick", "thorough", "careful", "quick", *["thorough"] * 3]
+    dropped = [numbers(dispatcher.submit(raw_frame(number, effort=effort))) for number, effort in enumerate(efforts)]
+    assert dropped == [[], [], [], [0], [2], [3], [1]]
+
+
+def test_what_a_dropped_frame_was_for_is_the_next_ones_duty() -> None:
     dispatcher = LiveDispatcher()
     dispatcher.submit(raw_frame(0, effort="thorough", is_cut=True))
-    if is_drained:
-        assert numbers(dispatcher.drop_older({SESSION: float("inf")})) == [0]
+    assert numbers(dispatcher.drop_older({SESSION: float("inf")})) == [0]
     for number in range(1, MOST_WAITING + 1):
         dispatcher.submit(raw_frame(number))
     first, second = (give(dispatcher, process) for process in ("a", "b"))

@@ -51,7 +51,7 @@ def answers(worker: Worker, *messages: Message) -> list[Message]:
 
 
 def frame(number: int, **changes: Any) -> RawFrame:
-    now = {"captured_s": time.monotonic(), "slot": number % SLOTS, "is_cut": number == 0}
+    now = {"captured_s": time.monotonic(), "slot": number % SLOTS, "is_cut": number == 0, "effort": "thorough"}
     return raw_frame(number, **{**now, **changes})
 
 
@@ -228,7 +228,7 @@ def test_frames_go_out_in_order_after_the_look_ahead_and_free_their_raw_slots(be
     assert bench.numbers == [0, 1, 2], "frames 3 and 4 wait for those after them"
     assert all(luma.max() < BRIGHT for luma in bench.pictures.values())
     assert not any(is_flat(luma) for luma in bench.pictures.values())
-    assert [(report.number, report.raw_slot, report.is_late) for report in bench.reports] == [(n, n, False) for n in range(3)]
+    assert [(report.number, report.raw_slot, report.dropped) for report in bench.reports] == [(n, n, None) for n in range(3)]
 
 
 def test_without_a_session_nothing_leads_to_anything(bench: Bench) -> None:
@@ -298,10 +298,44 @@ def test_frames_that_have_become_too_old_are_dropped_and_their_slots_freed() -> 
     captured_s = [now_s - 10, now_s - 10, now_s, now_s, now_s]
     bench.say(*[bench.see(frame(number, captured_s=at_s)) for number, at_s in enumerate(captured_s)])
     assert bench.numbers == [], "there is no slot"
-    assert [(report.number, report.is_late) for report in bench.reports] == [(0, True), (1, True)]
+    assert [(report.number, report.dropped) for report in bench.reports] == [(0, "late"), (1, "late")]
     bench.grant(1)
     assert bench.numbers == [2]
     bench.close()
+
+
+@pytest.mark.parametrize("lost", ["behind a cut", "behind a gap", "unanswered", "dropped", "before a gap"])
+def test_a_picture_with_only_a_quick_look_goes_out_only_between_two_thorough_ones(bench: Bench, lost: str) -> None:
+    bench.begin()
+    bench.grant()
+    changes: list[dict[str, Any]] = [{"effort": "quick" if number in (1, 3) else "thorough"} for number in range(7)]
+    late = {"behind a gap": 4, "before a gap": 3}.get(lost, 7)
+    for number in range(late, 7):
+        changes[number]["time_s"] = 2 + number / 25
+    changes[4]["is_cut"] = lost == "behind a cut"
+    seen: list[Message] = [bench.see(frame(number, **change)) for number, change in enumerate(changes)]
+    for number in (4, 5):
+        if lost == "unanswered":
+            seen[number] = UndetectedFrame(frame=frame(number))
+        if lost == "dropped":
+            seen[number] = FrameDropped(session=SESSION, number=number)
+    bench.say(*seen)
+    assert 1 in bench.numbers, "it is between two"
+    assert 3 not in bench.numbers
+    assert [report.number for report in bench.reports if report.dropped == "unconfirmed"] == [3]
+    assert bench.worker._session is not None
+    assert bench.worker._session.stream._unconfirmed == set()
+
+
+def test_what_is_known_of_looks_does_not_grow_with_the_stream(bench: Bench) -> None:
+    bench.begin()
+    for number in range(200):
+        bench.grant(1, generation=number + 1)
+        bench.say(bench.see(frame(number)))
+    assert bench.worker._session is not None
+    known = bench.worker._session.stream._looks
+    assert known is not None
+    assert len(known._looks) <= 4
 
 
 def test_a_raw_picture_that_is_no_longer_there_is_covered_whole(bench: Bench) -> None:

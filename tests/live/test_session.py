@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -14,11 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from models.faces import Faces, no_faces
 from streamer.budget import RingPlan
 from streamer.config import StreamDetectorSettings
+from streamer.effort import REMEMBERED_LOOKS
 from streamer.live.session import Session
 from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, RawFrame, SlotFree
 from streamer.rings import SlotMismatchError
 from tests.live.frames import SESSION, anonymized, opened, raw_frame
 
+RATE = 25
 PLAN = RingPlan(raw_slots=4, safe_slots=3, window_frames=2, interval_frames=None, look_ahead_s=None)
 
 
@@ -33,10 +36,8 @@ def take(session: Session, number: int, slot: int, **changes: object) -> RawFram
     return session.take(raw_frame(number, slot=slot, **changes))
 
 
-def looked_at(session: Session, frame: RawFrame, size_px: float | None) -> None:
-    boxes = np.zeros((0, 4), np.float32) if size_px is None else np.array([[5, 5, 5 + size_px, 5 + size_px]], np.float32)
-    faces = no_faces() if size_px is None else Faces(boxes=boxes, scores=np.ones(1, np.float32))
-    session.answered(DetectedFrame(frame=frame, faces=FacesRecord.pack(faces)))
+NOTHING = FacesRecord.pack(no_faces())
+SMALL = FacesRecord.pack(Faces(boxes=np.array([[5, 5, 6, 6]], np.float32), scores=np.ones(1, np.float32)))
 
 
 def test_who_is_told_later_is_told_which_frame_comes_next(session: Session) -> None:
@@ -47,23 +48,94 @@ def test_who_is_told_later_is_told_which_frame_comes_next(session: Session) -> N
     assert (told.session, told.first_number, told.raw_slots, told.safe_slots) == (SESSION, 1, 4, 3)
 
 
-def test_small_faces_are_looked_for_until_two_thorough_looks_show_none(session: Session) -> None:
-    first = take(session, 0, 0, effort="thorough")
-    assert take(session, 1, 1).effort == "careful"
-    looked_at(session, first, None)
-    assert take(session, 2, 2).effort == "quick"
-    session.drop(2)
-    for generation, (size_px, effort) in enumerate([(1.0, "careful"), (None, "careful"), (None, "quick")], start=2):
-        looked_at(session, first, size_px)
-        number = session.next_number
-        assert take(session, number, 2, generation=generation).effort == effort
+class Film:
+    """Frames of a session that are done with as soon as they are looked at; every fifth is thorough."""
+
+    def __init__(self) -> None:
+        self.session = Session(opened(), replace(PLAN, window_frames=9))
+        self.generation = 1
+        self.time_s = 0.0
+
+    def next(self, **changes: object) -> RawFrame:
+        number = self.session.next_number
+        self.time_s += 1 / RATE
+        effort = "quick" if number % 5 else "thorough"
+        fields = {"generation": self.generation, "time_s": self.time_s, "effort": effort, "is_cut": number == 0, **changes}
+        return take(self.session, number, 0, **fields)
+
+    def answer(self, frame: RawFrame, faces: FacesRecord | None = NOTHING) -> None:
+        self.session.answered(DetectedFrame(frame=frame, faces=faces))
+        freed = self.session.drop(frame.number)
+        assert freed is not None
+        self.generation = freed.generation
+
+    def efforts(self, frames: int, *, small_at: int = -1, unknown_at: int = -1, unanswered: bool = False) -> list[str]:
+        """Of the next frames between thorough ones. small_at, unknown_at: numbers of thorough frames."""
+        found = []
+        for _ in range(frames):
+            frame = self.next()
+            faces = SMALL if frame.number == small_at else None if frame.number == unknown_at else NOTHING
+            if frame.effort != "thorough":
+                found.append(frame.effort)
+            if unanswered:
+                freed = self.session.drop(frame.number)
+                assert freed is not None
+                self.generation = freed.generation
+            else:
+                self.answer(frame, faces)
+        return found
+
+
+@pytest.fixture
+def film() -> Iterator[Film]:
+    running = Film()
+    yield running
+    running.session.close()
+
+
+def test_quick_looks_come_once_enough_thorough_ones_show_no_small_face(film: Film) -> None:
+    assert film.efforts(25) == ["careful"] * 12 + ["quick"] * 8
+
+
+@pytest.mark.parametrize("kind", ["small_at", "unknown_at"])
+def test_a_small_face_is_looked_for_a_while_after_it_was_seen(film: Film, kind: str) -> None:
+    film.efforts(30)
+    efforts = film.efforts(60, **{kind: 30})
+    assert efforts == ["careful"] * 4 * REMEMBERED_LOOKS + ["quick"] * (48 - 4 * REMEMBERED_LOOKS)
+
+
+def test_after_a_cut_or_a_gap_small_faces_may_be_there(film: Film) -> None:
+    film.efforts(25)
+    assert film.next(is_cut=True).effort == "thorough"
+    film.generation += 1
+    film.session.drop(25)
+    assert film.efforts(4) == ["careful"] * 4
+    film.efforts(40)
+    film.time_s += 1.0
+    film.answer(film.next())
+    assert film.efforts(4) == ["careful"] * 4
+
+
+def test_a_look_from_before_a_cut_tells_nothing_of_the_frames_behind_it(film: Film) -> None:
+    film.efforts(25)
+    old = msgspec.structs.replace(raw_frame(25), effort="thorough")
+    film.answer(film.next(is_cut=True))
+    for _ in range(4):
+        film.session.answered(DetectedFrame(frame=msgspec.structs.replace(old, number=20), faces=NOTHING))
+    assert film.efforts(4) == ["careful"] * 4
+
+
+def test_while_the_detectors_are_behind_nothing_is_looked_at_quickly(film: Film) -> None:
+    film.efforts(25)
+    assert film.efforts(24, unanswered=True)[-1] == "careful"
+
+
+def test_frames_lie_no_further_behind_a_thorough_one_than_the_window_is_long(session: Session) -> None:
+    efforts = []
+    for number in range(6):
+        efforts.append(take(session, number, 0, generation=number + 1, effort="quick" if number else "thorough").effort)
         session.drop(number)
-
-
-def test_a_look_that_came_to_nothing_makes_careful(session: Session) -> None:
-    first = take(session, 0, 0, effort="thorough")
-    session.answered(DetectedFrame(frame=first, faces=None))
-    assert take(session, 1, 1).effort == "careful"
+    assert efforts == ["thorough", "careful", "thorough", "careful", "thorough", "careful"]
 
 
 def test_after_a_loss_everything_begins_anew(session: Session) -> None:

@@ -80,7 +80,7 @@ def test_reports_are_counted_by_reason() -> None:
     statistics.report(report("detected", "held"))
     statistics.report(report("detected"))
     statistics.report(report(covered_whole="corrupt"))
-    statistics.report(report("detected", is_late=True))
+    statistics.report(report("detected", dropped="late"))
     assert statistics.covers == {"detected": 2, "held": 1}
     assert statistics.fallbacks == {"unsure": 1}
     assert statistics.covered_whole == {"corrupt": 1}

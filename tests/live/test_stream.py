@@ -205,9 +205,7 @@ def test_a_report_frees_the_slot_and_is_counted(bench: Bench) -> None:
     session = bench.open()
     frame = bench.send(session, 0, grant=0)
     before = len(bench.grants("camera"))
-    report = FrameReport(
-        stream=session, number=0, pts=0, time_s=0.0, raw_slot=frame.slot, covers=[], covered_whole="undetectable", is_late=False
-    )
+    report = FrameReport(stream=session, number=0, pts=0, time_s=0.0, raw_slot=frame.slot, covers=[], covered_whole="undetectable")
     bench.say("live-anonymizer", report)
     assert len(bench.grants("camera")) == before + 1
     assert bench.stream.statistics.covered_whole == {"undetectable": 1}

@@ -36,10 +36,16 @@ class Footage:
     faces: list[list[tuple[slice, slice]]]
 
 
-def look_at_footage(clip: Path, judge: FaceDetector) -> Footage:
+def look_at_footage(clip: Path, judge: FaceDetector, finder: FaceDetector | None = None) -> Footage:
+    """finder: another detector, without which what the judge finds is no face; None leaves it all to the judge."""
     with av.open(str(clip)) as container:
         pictures: list[Any] = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    return Footage(clip=clip, faces=[[_inside(box) for box in _boxes(judge, picture)] for picture in pictures])
+    faces = []
+    for picture in pictures:
+        boxes = _boxes(judge, picture)
+        kept = boxes if finder is None else [box for box in boxes if _is_among(box, _boxes(finder, picture))]
+        faces.append([_inside(box) for box in kept])
+    return Footage(clip=clip, faces=faces)
 
 
 @dataclass
@@ -117,6 +123,12 @@ def _differ(picture: Picture, other: Picture) -> bool:
 
 def _boxes(judge: FaceDetector, picture: Picture) -> NDArray[np.float32]:
     return judge.detect(image_render(picture), (picture.shape[1], picture.shape[0])).boxes
+
+
+def _is_among(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> bool:
+    """Whether the middle of one of them is in the box."""
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return bool(((middles >= box[:2]) & (middles <= box[2:])).all(axis=1).any())
 
 
 def _inside(box: NDArray[np.float32]) -> tuple[slice, slice]:

@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.faces import Faces
-from streamer.effort import THOROUGH_EVERY_S, EffortPlanner, ThoroughPace
+from streamer.effort import REMEMBERED_LOOKS, THOROUGH_EVERY_S, EffortPlanner, ThoroughLooks, ThoroughPace
 from streamer.messages import FacesRecord, RawFrame
 
 FRAME_SIZE = (1280, 720)
 INTERVAL = 5
 CUT = 15
+ENDS = {11, 12, 13, 14, 26, 27, 28, 29}
+"""Of thirty frames those behind which no thorough one of their shot comes."""
 
 
 def faces_of(*widths: float) -> FacesRecord:
@@ -74,24 +76,27 @@ def careful(got: dict[int, str]) -> set[int]:
     return {number for number, effort in got.items() if effort == "careful"}
 
 
-def test_without_small_faces_all_between_are_quick() -> None:
+def test_without_small_faces_all_between_are_quick_but_at_the_ends_of_shots() -> None:
     got = efforts([])
     assert len(got) == 30
-    assert careful(got) == set()
+    assert careful(got) == ENDS
     assert [number for number, effort in got.items() if effort == "thorough"] == list(range(0, 30, INTERVAL))
 
 
-def test_a_small_face_makes_the_frames_on_both_sides_careful() -> None:
-    assert careful(efforts([5])) == {1, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14}
+def test_a_small_face_makes_the_frames_before_it_and_a_while_those_after_it_careful() -> None:
+    begin, at = 200 * INTERVAL, 210 * INTERVAL
+    got = careful({number: effort for number, effort in efforts([at], frames=230 * INTERVAL).items() if number > begin})
+    between = {number for number in range(at - INTERVAL, at + REMEMBERED_LOOKS * INTERVAL) if number % INTERVAL}
+    assert got == between | set(range(230 * INTERVAL - INTERVAL + 1, 230 * INTERVAL))
 
 
 def test_what_cannot_be_known_counts_as_small() -> None:
-    assert careful(efforts([], unknown_at=[20])) == {16, 17, 18, 19, 21, 22, 23, 24, 26, 27, 28, 29}
+    assert careful(efforts([], unknown_at=[20])) == ENDS | {16, 17, 18, 19, 21, 22, 23, 24}
 
 
-@pytest.mark.parametrize(("small_at", "expected"), [(10, {6, 7, 8, 9, 11, 12, 13, 14}), (CUT, {16, 17, 18, 19, 21, 22, 23, 24})])
+@pytest.mark.parametrize(("small_at", "expected"), [(10, {6, 7, 8, 9}), (CUT, {16, 17, 18, 19, 21, 22, 23, 24})])
 def test_a_cut_keeps_the_faces_of_one_shot_from_the_other(small_at: int, expected: set[int]) -> None:
-    assert careful(efforts([small_at])) == expected
+    assert careful(efforts([small_at])) == ENDS | expected
 
 
 @given(small_at=st.sets(st.sampled_from(range(0, 30, INTERVAL))), seed=st.integers(0, 2**32 - 1), frames=st.integers(1, 30))
@@ -122,7 +127,7 @@ def test_what_is_remembered_does_not_grow_with_the_stream() -> None:
     for number in range(2000):
         for released in planner.add(frame(number)):
             planner.answer(released, faces_of(200))
-    assert len(planner._intervals) <= 3
+    assert len(planner._intervals) <= REMEMBERED_LOOKS + 1
 
 
 @pytest.mark.parametrize("rate", [5, 25, 240])
@@ -145,3 +150,38 @@ def test_a_time_that_goes_back_makes_a_frame_thorough() -> None:
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize(
+    ("looks", "is_enough"),
+    [
+        ([0, 7], True),
+        ([0], False),
+        ([7], False),
+        ([], False),
+        ([0, 14], False),
+        ([-8, 7], False),
+        ([-8, 0, 7, 14], True),
+    ],
+)
+def test_a_quick_look_is_enough_between_two_thorough_ones_that_are_near(looks: list[int], is_enough: bool) -> None:
+    known = ThoroughLooks(within_s=0.3)
+    for number in looks:
+        known.add(number, number / 25)
+    assert known.surround(4, 4 / 25) is is_enough
+
+
+def test_looks_of_another_shot_do_not_count() -> None:
+    known = ThoroughLooks(within_s=0.3)
+    known.add(0, 0.0)
+    known.begin_shot()
+    known.add(7, 0.28)
+    assert not known.surround(4, 0.16)
+
+
+def test_looks_that_no_frame_to_come_needs_are_forgotten() -> None:
+    known = ThoroughLooks(within_s=0.3)
+    for number in range(0, 2000, 5):
+        known.add(number, number / 25)
+        assert number == 0 or known.surround(number - 2, (number - 2) / 25)
+        assert len(known._looks) <= 2
