@@ -1,6 +1,6 @@
 """`veil-train evaluate keypoints`: how far the network's keypoints lie from the labels, and what its confidence is worth.
 
-Distances are parts of the longer side of the face box. Only faces that were held back from training are used.
+Distances are parts of the longer side of the face box. Only faces that were held back from training are measured.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from models.keypoint_network import ConfidentKeypoints, KeypointNetwork
 from models.keypoint_weights import load_keypoints
 from models.keypoints import EXPANSION, THRESHOLDS, TOLERANCES, Crops, NetworkKeypoints
 from models.weights import WeightsError
-from trainer.config import DataSettings
-from trainer.dataset import DataError
+from trainer.config import AugmentSettings, DataSettings
+from trainer.dataset import DataError, LabelledFolder
+from trainer.keypoint_baselines import LEFT_SHOULDER, guess_distances
 from trainer.keypoint_calibration import CALIBRATED_PARTS, cross_fitted, gather, judge
 from trainer.keypoint_config import KeypointAugmentSettings
 from trainer.keypoint_samples import LEAST_LABEL_SCORE, KeypointBatch, KeypointFaces, collate
@@ -76,13 +77,14 @@ class CalibrationFigures:
 class KeypointReport:
     """All figures. keypoints: of each keypoint, and of PARTS. calibration: of each of CALIBRATED_PARTS, flattering where these are
     the faces that the confidences were calibrated on. on_other_faces: the same for the crops and confidences that the key names,
-    each face by a calibration without it.
+    each face by a calibration without it. baselines: distances of shoulders that are guessed without the picture.
     """
 
     faces: int
     keypoints: dict[str, KeypointFigures]
     calibration: dict[str, CalibrationFigures]
     on_other_faces: dict[str, dict[str, CalibrationFigures]] = field(default_factory=dict)
+    baselines: dict[str, KeypointFigures] = field(default_factory=dict)
 
 
 def served_batch(faces: KeypointFaces, numbers: Sequence[int], expansion: float) -> KeypointBatch:
@@ -122,19 +124,24 @@ def measure(answers: Answers, batch: KeypointBatch) -> KeypointReport:
     """Compare answers with labels; labels that are guesses are left out, shoulders among them count as not seen."""
     distances = np.linalg.norm(answers[:, :, :2] - batch.keypoints.numpy(), axis=2) / batch.units.numpy()[:, None]
     is_known = batch.scores.numpy() >= LEAST_LABEL_SCORE
-    is_near = distances <= np.array(TOLERANCES)
-    keypoints = {}
-    for name, columns in [(name, [index]) for index, name in enumerate(KEYPOINT_NAMES)] + list(PARTS.items()):
-        chosen = is_known[:, columns]
-        known = distances[:, columns][chosen]
-        keypoints[name] = KeypointFigures(
-            count=len(known),
-            median=float(np.median(known)) if len(known) else 0.0,
-            percentile_90=float(np.percentile(known, 90)) if len(known) else 0.0,
-            within_tolerance=float(is_near[:, columns][chosen].mean()) if len(known) else 0.0,
-        )
+    keypoints = {
+        name: summarize(distances[:, columns][is_known[:, columns]], TOLERANCES[columns[0]])
+        for name, columns in [(name, [index]) for index, name in enumerate(KEYPOINT_NAMES)] + list(PARTS.items())
+    }
     calibration = compare_parts(answers[:, :, 2], *judge(answers[:, :, :2], batch))
     return KeypointReport(faces=len(answers), keypoints=keypoints, calibration=calibration)
+
+
+def summarize(distances: NDArray[np.floating], tolerance: float) -> KeypointFigures:
+    """Of the distances of known labels, (N,); zeros where there are none."""
+    if not len(distances):
+        return KeypointFigures(count=0, median=0.0, percentile_90=0.0, within_tolerance=0.0)
+    return KeypointFigures(
+        count=len(distances),
+        median=float(np.median(distances)),
+        percentile_90=float(np.percentile(distances, 90)),
+        within_tolerance=float((distances <= tolerance).mean()),
+    )
 
 
 def measure_calibration(
@@ -190,7 +197,9 @@ def format_distances(report: KeypointReport) -> str:
     """How far the keypoints lie from the labels as a Markdown table, in per cent."""
     lines = ["| keypoint | labels | median | 90th percentile | within tolerance |", "|---|---|---|---|---|"]
     tolerances = [*TOLERANCES, *(TOLERANCES[columns[0]] for columns in PARTS.values())]
-    for (name, figures), tolerance in zip(report.keypoints.items(), tolerances, strict=True):
+    rows = list(zip(report.keypoints.items(), tolerances, strict=True))
+    rows += [(baseline, TOLERANCES[LEFT_SHOULDER]) for baseline in report.baselines.items()]
+    for (name, figures), tolerance in rows:
         distances = f"{100 * figures.median:.1f} | {100 * figures.percentile_90:.1f}"
         within = f"{100 * figures.within_tolerance:.1f} ({100 * tolerance:.0f})"
         lines.append(f"| {name} | {figures.count} | {distances} | {within} |")
@@ -247,6 +256,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="keypoints.safetensors of a run (default: the network that ships)")
     parser.add_argument("--validation-share", type=float, default=0.08, help="share of the groups that training held back")
     parser.add_argument("--expansion", type=float, default=EXPANSION, help="growth of the crop on each side, in face box sides")
+    parser.add_argument(
+        "--baselines", action="store_true", help="also tell how near shoulders are guessed without the picture (reads all pictures)"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--samples", type=Path, help="write a picture of some faces with what was found here, .png")
 
@@ -264,11 +276,15 @@ def run(arguments: argparse.Namespace) -> int:
         faces = KeypointFaces(settings, only_validation=True)
         network = load_keypoints(arguments.weights)[0] if arguments.weights else None
         answering = shipped_answers() if network is None else network_answers(network)
+        guesses = guess_distances(LabelledFolder(arguments.data, settings, AugmentSettings())) if arguments.baselines else {}
     except (DataError, WeightsError) as error:
         return _failed(str(error), 3)
     batch = served_batch(faces, range(len(faces)), arguments.expansion)
     answers = locate(answering, batch)
-    report = measure(answers, batch)
+    report = replace(
+        measure(answers, batch),
+        baselines={name: summarize(distances, TOLERANCES[LEFT_SHOULDER]) for name, distances in guesses.items()},
+    )
     if network is not None:
         report = replace(report, on_other_faces=measure_calibration(network, faces, arguments.expansion))
     print(format_report(report))
