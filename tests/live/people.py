@@ -26,8 +26,8 @@ def open_judge() -> FaceDetector:
 
 
 def open_finder() -> FaceDetector:
-    """As the daemon looks, and more certain. What it cannot find says something of the detector, of which there are figures elsewhere,
-    and nothing of what a test loses, delays or kills.
+    """As the daemon looks, and more certain. What it cannot find says something of the detector, of which there are figures
+    elsewhere, and nothing of what a test loses, delays or kills.
     """
     return open_detector("centerface", "default", 0.3)
 
