@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from streamer.filters import needs_keypoints
@@ -42,9 +43,9 @@ class Stages:
         }
         self.needs_keypoints = needs_keypoints(settings.filter)
 
-    def missing(self) -> list[StageRole]:
+    def missing(self, wanted: Sequence[StageRole] = ROLES) -> list[StageRole]:
         """Those that can and must be started."""
-        absent = [role for role in ROLES if role not in self._children]
+        absent = [role for role in wanted if role not in self._children]
         return absent if absent and self._crew.is_able_to_start else []
 
     def lacks(self, role: StageRole) -> bool:
@@ -86,7 +87,6 @@ class Stages:
     def pass_on(self, role: StageRole, payload: bytes) -> None:
         self._crew.pass_on(self._children.get(role), payload)
 
-    def dismiss(self, grace_s: float) -> None:
-        for child in self._children.values():
-            self._crew.dismiss(child, grace_s)
-        self._children.clear()
+    def dismiss(self, grace_s: float, roles: Sequence[StageRole] = ROLES) -> None:
+        for role in roles:
+            self._crew.dismiss(self._children.pop(role, None), grace_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loguru import logger
@@ -109,6 +109,8 @@ class StreamRun:
         self._session: Session | None = None
         self._deaths = Deaths(RESTARTS)
         self._given_up_until_s: float | None = None
+        self._has_slates_only = False
+        """While it is given up: its sink lives, and shows what is wrong."""
         self._has_failed = False
         self._condition = Condition(self.name)
         self._pace = SlatePace(now_s)
@@ -119,6 +121,7 @@ class StreamRun:
         """What is due: processes to start, slates to send."""
         if self._given_up_until_s is not None:
             if now_s < self._given_up_until_s:
+                self._go_on_with_slates(now_s)
                 return
             self._given_up_until_s = None
             self._deaths.forget()
@@ -128,6 +131,14 @@ class StreamRun:
             output.tick(now_s)
         self._show_slate(now_s)
         self._set_state(now_s)
+
+    def _go_on_with_slates(self, now_s: float) -> None:
+        """As far as there is a sink while the stream is given up."""
+        if self._has_slates_only:
+            self._keep_stages(("live-sink",))
+            for output in self._outputs:
+                output.tick(now_s)
+            self._show_slate(now_s)
 
     def stop(self, grace_s: float) -> None:
         """Sound and pictures that are under way are dropped, outputs completed."""
@@ -142,7 +153,8 @@ class StreamRun:
     def is_ready(self) -> bool:
         """It has sent a safe frame or its slate, or cannot be expected to."""
         has_sent = bool(self.statistics.frames_out or self.statistics.slates)
-        return has_sent or self._given_up_until_s is not None or (self._has_failed and not self.settings.slate)
+        has_ended = self._given_up_until_s is not None and not self._has_slates_only
+        return has_sent or has_ended or (self._has_failed and not self.settings.slate)
 
     def is_silent(self, now_s: float) -> bool:
         """It should have sent something of late and has not."""
@@ -246,8 +258,10 @@ class StreamRun:
         reason = self._shared.wording.redact(str(died.error))
         self._condition.tell(reason)
         if self._count_death(died) or died.is_final:
-            self._give_up(reason)
+            self._give_up(reason, has_sink=role != "live-sink")
             return
+        if self._given_up_until_s is not None:
+            return  # the next tick starts another sink
         if self._session is not None:
             self._lose_what_was_at(role, self._session)
         self._keep_stages()
@@ -314,7 +328,7 @@ class StreamRun:
         self.statistics.reconnects += 1
         self._condition.tell(f"{self._shown}: {reason}" if died is None else reason)
         if died is not None and self._count_death(died):
-            self._give_up(reason)
+            self._give_up(reason, has_sink=True)
 
     def _end_session(self) -> None:
         session, self._session = self._session, None
@@ -328,9 +342,9 @@ class StreamRun:
 
     # Processes.
 
-    def _keep_stages(self) -> None:
+    def _keep_stages(self, wanted: Sequence[StageRole] = ROLES) -> None:
         """Start those that are missing, in the middle of a session, too."""
-        for role in self._stages.missing():
+        for role in self._stages.missing(wanted):
             try:
                 self._stages.start(role)
             except InternalError as error:
@@ -354,13 +368,15 @@ class StreamRun:
                 self._stages.send("live-anonymizer", grant)
         self.statistics.dropped["lost"] += before - session.in_flight
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, *, has_sink: bool) -> None:
+        """has_sink: it is another process that dies, so that viewers can be told as long as the sink keeps the limit, too."""
         self._log.error("given up for {:.0f} s: {}", GIVEN_UP_S, reason)
         self._condition.tell(f"given up for {GIVEN_UP_S:.0f} s: {reason}")
         self._given_up_until_s = time.monotonic() + GIVEN_UP_S
         self._end_session()
         self._camera.stop()
-        self._stages.dismiss(grace_s=0.0)
+        self._has_slates_only = has_sink and self.settings.slate
+        self._stages.dismiss(0.0, ("live-anonymizer",) if self._has_slates_only else ROLES)
         self._condition.become("failed")
 
     def _want_keyframe(self) -> None:
@@ -381,6 +397,8 @@ class StreamRun:
 
     def _trouble(self) -> str:
         """What viewers are told."""
+        if self._given_up_until_s is not None:
+            return "failed"
         if self._session is None:
             return "no signal" if self._has_failed else "starting"
         return "too slow" if self.statistics.frames_out else "starting"

@@ -120,6 +120,24 @@ def test_it_gives_no_sign_of_life_while_nothing_goes_out(daemon: Daemon, manager
     assert daemon.process.poll() is None
 
 
+def test_streams_that_are_given_up_tell_their_viewers_and_the_daemon_lives(daemon: Daemon, manager: Manager) -> None:
+    def all_are_given_up() -> bool:
+        for anonymizer in daemon.children("live-anonymizer"):
+            anonymizer.kill()
+        return "2 failed" in manager.lines("STATUS")[-1][1]
+
+    _often(all_are_given_up, 90.0)
+    before = daemon.wait_for(lambda status: not status.is_healthy)
+    after = daemon.wait_for(
+        lambda status: all(now.slates >= then.slates + 3 for now, then in zip(status.streams, before.streams, strict=True))
+    )
+    for then, now in zip(before.streams, after.streams, strict=True):
+        assert now.outputs[0].state == "connected"
+        assert now.outputs[0].packets > then.outputs[0].packets
+    assert manager.silence_s("WATCHDOG") < WATCHDOG_S
+    assert daemon.get("/healthz")[0] == 503, "loudly"
+
+
 def test_it_says_that_it_leaves(daemon: Daemon, manager: Manager) -> None:
     assert daemon.stop() == 0
     assert len(manager.lines("STOPPING")) == 1

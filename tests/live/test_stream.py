@@ -195,10 +195,77 @@ def test_too_many_deaths_are_the_end_for_a_while_and_everything_begins_anew(benc
         bench.tick()
     assert bench.stream.is_given_up
     assert bench.stream.status().state == "failed"
-    sinks = bench.count("live-sink")
+    before = bench.count("live-anonymizer"), bench.count("camera")
+    bench.tick(later_s=GIVEN_UP_S - 1)
+    assert (bench.count("live-anonymizer"), bench.count("camera")) == before
     bench.tick(later_s=GIVEN_UP_S + 1)
     assert not bench.stream.is_given_up
-    assert bench.count("live-sink") == sinks + 1
+    assert (bench.count("live-anonymizer"), bench.count("camera")) == (before[0] + 1, before[1] + 1)
+
+
+def kill_too_often(bench: Bench, role: str) -> None:
+    while not bench.stream.is_given_up:
+        bench.die(role)
+        bench.tick(later_s=60.0)
+
+
+def slates(bench: Bench) -> list[str]:
+    """The texts that the newest sink was sent."""
+    return [cast(Slate, slate).text for slate in bench.child("live-sink").heard_of(Slate)]
+
+
+@pytest.mark.parametrize("role", ["live-anonymizer", "camera"])
+def test_viewers_of_a_stream_that_is_given_up_are_told_until_it_is_tried_again(bench: Bench, role: str) -> None:
+    kill_too_often(bench, role)
+    assert not bench.stream.is_ready, "what it shows has yet to go out"
+    publisher = bench.child("publisher")
+    bench.supervisor.die(publisher)
+    for second in range(100, 105):
+        bench.say("live-sink", SlateWritten())
+        bench.tick(later_s=second)
+    assert bench.count("live-sink") == 1
+    assert slates(bench)[-5:] == ["failed"] * 5
+    assert bench.child("publisher") is not publisher
+    assert bench.stream.is_ready
+    assert bench.child("live-anonymizer").grace_s == (0.0 if role == "camera" else None), "the dead are left alone"
+    bench.say("live-sink", SlateWritten())
+    bench.tick(later_s=GIVEN_UP_S + 100)
+    assert slates(bench)[-1] != "failed"
+    assert bench.count("live-sink") == 1
+
+
+def test_the_sink_of_a_stream_that_is_given_up_counts_like_any_process(bench: Bench) -> None:
+    kill_too_often(bench, "live-anonymizer")
+    bench.die("live-sink")
+    bench.tick(later_s=100)
+    assert bench.count("live-sink") == 1, "one more than the limit allows"
+    assert bench.stream.is_given_up
+    assert bench.stream.is_ready, "nothing can be expected of it"
+
+
+def test_a_sink_that_ends_once_the_deaths_are_long_past_is_replaced_while_its_stream_is_given_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_too_often(bench, "live-anonymizer")
+    later_s = time.monotonic() + RESTARTS.within_s + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later_s)
+    bench.die("live-sink")
+    assert bench.count("live-sink") == 1
+    bench.tick()
+    assert bench.count("live-sink") == 2
+    bench.tick(later_s=10)
+    assert slates(bench) == ["failed"]
+
+
+def test_where_the_sink_itself_dies_too_often_nothing_is_started_until_the_time_is_up(bench: Bench) -> None:
+    kill_too_often(bench, "live-sink")
+    started = len(bench.supervisor.started)
+    bench.tick(later_s=100)
+    assert len(bench.supervisor.started) == started
+    assert bench.stream.is_ready
+    bench.tick(later_s=GIVEN_UP_S + 60)
+    assert bench.child("live-sink").grace_s is None
+    assert len(bench.supervisor.started) > started
 
 
 def test_a_report_frees_the_slot_and_is_counted(bench: Bench) -> None:
