@@ -387,7 +387,8 @@ class StreamRun:
     def _show_slate(self, now_s: float) -> None:
         if not self.settings.slate or self._has_slate_under_way or self._stages.lacks("live-sink"):
             return
-        if not self._pace.is_due(now_s, has_failed=self._has_failed):
+        is_away = self.is_given_up or (self._session is None and self._has_failed)
+        if not self._pace.is_due(now_s, is_away=is_away):
             return
         self._has_slate_under_way = True
         # As late as pictures are, so that the next one is not earlier.
