@@ -18,6 +18,7 @@ import zmq
 from streamer.messages import Message
 
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel takes 107
+_MOST_UNHEARD = 1000  # messages of one child
 
 
 class Decoder:
@@ -56,8 +57,10 @@ class Hub:
         self._context = zmq.Context(io_threads=1)
         self.socket = self._context.socket(zmq.ROUTER)
         self.socket.linger = 0
-        # Slots and credits bound what is under way; a high-water mark would only make it vanish or block.
+        # Slots and credits bound what is under way; a high-water mark would only make it vanish or block. But what is received
+        # neither vanishes nor blocks anybody: beyond this, it lies in the memory of the child that has said it.
         self.socket.set_hwm(0)
+        self.socket.rcvhwm = _MOST_UNHEARD
         # Without it, what is sent to a child that has died disappears in silence.
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.bind(self.endpoint)
@@ -73,7 +76,7 @@ class Hub:
         return True
 
     def receive_all(self) -> Iterator[tuple[bytes, bytes]]:
-        """(identity, payload) of everything that has arrived."""
+        """(identity, payload) of everything that has arrived, one of each child in turns where several have said something."""
         while True:
             try:
                 parts = self.socket.recv_multipart(flags=zmq.NOBLOCK)

@@ -12,7 +12,7 @@ import select
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -37,6 +37,10 @@ _ASLEEP_S = 2.0
 
 _STOPPED_LIMIT_S = 2.0
 """A live process that somebody has stopped (SIGSTOP) is not waited for longer, whatever its work may take."""
+MOST_AT_ONCE = 512
+"""Messages that are heard in one turn, of all children in turns, so that one that floods keeps nobody from what is due."""
+_LAST_WORDS_S = 1.0
+"""For so long a child that has ended counts as alive, where it may have said something that has not been heard."""
 
 
 class StopRequest:
@@ -81,8 +85,10 @@ class Child:
     """Of a row whose rings come and go: the way of each ring to it."""
     leave_by_s: float | None = None
     """Once it was told to leave: when it is killed if it is still there."""
+    ended_s: float | None = None
+    """When it was first seen to have ended."""
     exit_code: int | None = None
-    """Once it has ended; the negative number of the signal that ended it."""
+    """Once that is known; the negative number of the signal that ended it."""
 
     def kill(self) -> None:
         """Nothing happens once it has ended: its descriptor may be somebody else's by then."""
@@ -257,14 +263,19 @@ class Supervisor:
         logger.bind(child=died.child.name).warning("{}; another one takes its place", died.error)
 
     def wait(self, timeout_s: float = _LOOK_S) -> Iterator[Received | Died]:
-        """Sleep until something happens, for a moment at most, and tell all that has happened; what children said comes first."""
+        """Sleep until something happens, for a moment at most, and tell what has happened; what children said comes first.
+
+        Where they have said much, the rest is told the next time.
+        """
         ready = {source for source, _ in self._poller.poll(round(timeout_s * 1000))}
         if self._stop.fileno() in ready:
             self._poller.unregister(self._stop.fileno())  # it stays readable
-        if self._hub.socket in ready:
-            yield from self._receive()
+        is_all_heard = not (self._hub.socket in ready and (yield from self._receive()) == MOST_AT_ONCE)
         for child in [child for child in self._children.values() if child.pidfd in ready]:
-            yield self._bury(child)
+            now_s = time.monotonic()
+            child.ended_s = child.ended_s or now_s
+            if is_all_heard or now_s - child.ended_s > _LAST_WORDS_S:
+                yield self._bury(child)
         self._look_at_heartbeats()
 
     def cpu_s(self) -> dict[str, float]:
@@ -285,8 +296,11 @@ class Supervisor:
                 pass
         self._kill_all()
 
-    def _receive(self) -> Iterator[Received]:
-        for identity, payload in self._hub.receive_all():
+    def _receive(self) -> Generator[Received, None, int]:
+        """How many messages were taken."""
+        taken = 0
+        for identity, payload in itertools.islice(self._hub.receive_all(), MOST_AT_ONCE):
+            taken += 1
             child = self._children.get(identity)
             if child is None:
                 # Gone, or of a fork server that was given up before it could say whom it had started.
@@ -314,6 +328,7 @@ class Supervisor:
                     yield Received(child=child, message=message, payload=payload)
                 case _:
                     yield Received(child=child, message=message, payload=payload)
+        return taken
 
     def _look_at_heartbeats(self) -> None:
         now_s = time.monotonic()
@@ -321,6 +336,8 @@ class Supervisor:
             self._awake_since_s = now_s
         self._looked_s = now_s
         for child in self._children.values():
+            if child.ended_s is not None:
+                continue
             last_s = self._heartbeats.last_s(child.cell) if child.is_ready else child.started_s
             silent_s = now_s - max(last_s, self._awake_since_s)
             limit_s = child.hang_limit_s if child.is_ready else child.row.start_limit_s

@@ -18,7 +18,7 @@ from models.detectors import Effort, Render, Size
 from models.faces import Faces, no_faces
 from streamer.config import DetectorSettings
 from streamer.errors import UsageError
-from streamer.messages import AnonymizedFrame, DetectedFrame, DetectorSetup, ImageTask, Message, RawFrame, Stop
+from streamer.messages import AnonymizedFrame, BackendReplaced, DetectedFrame, DetectorSetup, ImageTask, Message, RawFrame, Stop
 from streamer.workers import RingHandles
 from streamer.workers.anonymizer import AnonymizerWorker
 from streamer.workers.detector import DetectorWorker
@@ -190,6 +190,26 @@ class TalkativeWorker(IdleWorker):
 
     def process(self, message: Message) -> Iterable[Message]:
         yield Stop()
+
+
+class FloodingWorker(IdleWorker):
+    """Says what its row allows, without end."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        while True:
+            yield BackendReplaced(network="", backend="", replaced_by="", reason="")
+
+
+CHATTER = 1100
+
+
+class ChattyWorker(IdleWorker):
+    """Says so many things and leaves."""
+
+    def process(self, message: Message) -> Iterable[Message]:
+        for _ in range(CHATTER):
+            yield BackendReplaced(network="", backend="", replaced_by="", reason="")
+        raise SystemExit
 
 
 class FaultyImageWorker(ImageWorker):

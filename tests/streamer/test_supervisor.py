@@ -22,7 +22,8 @@ from streamer.live.messages import LiveDetectorSetup
 from streamer.messages import DetectorSetup, Ready
 from streamer.pipeline import ProcessRow, RestartLimit, row_of
 from streamer.rings import RingMemory
-from streamer.supervisor import Child, Died, Received, StopRequest, Supervisor
+from streamer.supervisor import MOST_AT_ONCE, Child, Died, Received, StopRequest, Supervisor
+from tests.streamer.faulty_workers import CHATTER
 from tests.streamer.running import REPOSITORY, nothing_left_behind
 
 SETUP = DetectorSetup(detector=DetectorSettings())
@@ -178,6 +179,38 @@ def test_a_child_that_says_what_it_may_not_is_ended(supervisor: Supervisor) -> N
     assert isinstance(died, Died)
     assert "broke the protocol" in str(died.error)
     assert died.is_final
+
+
+def test_a_child_that_floods_keeps_nobody_from_their_turn(supervisor: Supervisor) -> None:
+    quiet = ready(supervisor)
+    flooding = supervisor.start(row("FloodingWorker"), [SETUP])
+    while len(turn := list(supervisor.wait())) < MOST_AT_ONCE:
+        pass
+    started_s = time.monotonic()
+    late = supervisor.start(row(), [SETUP])
+    while not late.is_ready:
+        turn = list(supervisor.wait())
+        assert len(turn) <= MOST_AT_ONCE
+    os.kill(quiet.pid, signal.SIGKILL)
+    while not any(isinstance(event, Died) and event.child is quiet for event in turn):
+        turn = list(supervisor.wait())
+    os.kill(flooding.pid, signal.SIGKILL)
+    while not any(isinstance(event, Died) and event.child is flooding for event in turn):
+        turn = list(supervisor.wait())
+    assert time.monotonic() - started_s < 10
+    assert supervisor.children("detector") == [late]
+
+
+def test_what_a_child_said_is_told_before_its_death_however_much_it_is(supervisor: Supervisor) -> None:
+    assert CHATTER > 2 * MOST_AT_ONCE
+    child = supervisor.start(row("ChattyWorker"), [SETUP])
+    told: list[Received | Died] = []
+    while not child.is_connected:
+        told += supervisor.wait()
+    select.select([child.pidfd], [], [], _DEADLINE_S)
+    while not told or not isinstance(told[-1], Died):
+        told += supervisor.wait()
+    assert len(told) - 1 == CHATTER
 
 
 def test_restarts_have_a_limit(supervisor: Supervisor) -> None:
