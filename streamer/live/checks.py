@@ -6,19 +6,19 @@ Loaded -> check_machine -> warnings_of
 from __future__ import annotations
 
 import os
-import socket
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from streamer.checking import check_backend, check_detector, check_weights
-from streamer.errors import UsageError
+from streamer.errors import OutputError, UsageError
 from streamer.filters import check_filter
 from streamer.live.addresses import has_literal_password, input_kind, output_kind, scheme_of, split_address
 from streamer.live.config import StreamSettings
 from streamer.live.loading import Address, Loaded
 from streamer.live.secrets import references_in
+from streamer.live.web.listening import AbsentAddressError, check_address
 from streamer.redaction import SHORTEST_SECRET
 
 X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
@@ -44,6 +44,22 @@ def check_machine(loaded: Loaded) -> str:
     _check_protocols(loaded)
     check_weights()
     return backend
+
+
+def check_page(loaded: Loaded) -> None:
+    """For who is about to serve the status page; only tried, as it listens in a process of its own.
+
+    Raises OutputError where the port is in use, UsageError where this user may not have it. An address that this machine does not
+    have is no error, as the network may come later than the cameras are wanted.
+    """
+    http = loaded.settings.http
+    try:
+        if http.enabled:
+            check_address(*split_address(http.address))
+    except AbsentAddressError:
+        pass
+    except (OutputError, UsageError) as error:
+        raise type(error)(loaded.name_key(str(error))) from None
 
 
 def warnings_of(loaded: Loaded) -> list[str]:
@@ -143,8 +159,13 @@ def _warnings_of_places(loaded: Loaded) -> Iterator[str]:
             if objection:
                 yield f"{address.key}: {objection}"
     http = loaded.settings.http
-    if http.enabled and (objection := objection_to_port(http.address)):
-        yield f"http.address: {objection}"
+    try:
+        if http.enabled:
+            check_address(*split_address(http.address))
+    except OutputError as error:
+        yield f"{error} (unless it is the daemon of this very file that runs)"
+    except UsageError as error:
+        yield str(error)
 
 
 def objection_to_folder(folder: Path) -> str | None:
@@ -154,19 +175,6 @@ def objection_to_folder(folder: Path) -> str | None:
         return f"{there} is not a folder"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"{there} cannot be written by this user"
-    return None
-
-
-def objection_to_port(address: str) -> str | None:
-    """Why nobody can listen there; None where one can."""
-    host, port = split_address(address)
-    try:
-        family, kind, _, _, place = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, kind) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(place)
-    except OSError as error:
-        return f"nobody can listen on {address} ({error.strerror})"
     return None
 
 

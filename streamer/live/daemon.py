@@ -23,7 +23,7 @@ from streamer.errors import ExitCode, VeilError
 from streamer.filters import needs_keypoints
 from streamer.forkserver import ForkServer
 from streamer.live.addresses import split_address
-from streamer.live.checks import check_machine, warnings_of
+from streamer.live.checks import check_machine, check_page, warnings_of
 from streamer.live.config import ServeSettings, StreamSettings
 from streamer.live.crew import Crew
 from streamer.live.detectors import Detectors
@@ -90,8 +90,9 @@ class _Wording:
 
 
 def serve(loaded: Loaded, path: Path, *, fork_server: ForkServer, log_level: str = "INFO") -> ExitCode:
-    """Run until SIGTERM or SIGINT. Raises UsageError before anything is started."""
+    """Run until SIGTERM or SIGINT. Raises UsageError, or OutputError for a port in use, before anything is started."""
     backend = check_machine(loaded)
+    check_page(loaded)
     for warning in warnings_of(loaded):
         logger.warning("{}", warning)
     allow_descriptors()
@@ -327,19 +328,20 @@ class Daemon:
         status = self.status()
         if self._web is not None:
             self._web.show(status)
-        line = summary(status)
+        line = summary(status, self._web.trouble if self._web is not None else None)
         if line != self._told_status:
             self._told_status = line
             self._manager.status(line)
 
 
-def summary(status: ServeStatus) -> str:
-    """One line for the service manager."""
+def summary(status: ServeStatus, page_trouble: str | None) -> str:
+    """One line for the service manager. page_trouble: why the status page is away."""
     states = [stream.state for stream in status.streams]
     counted = {state: states.count(state) for state in dict.fromkeys(states)}
     parts = [f"{count} {state.replace('_', ' ')}" for state, count in counted.items()]
     refused = f"; reload refused: {status.reload_error}" if status.reload_error is not None else ""
-    return f"{len(states)} streams: {', '.join(parts)}{refused}"
+    away = f"; status page away: {page_trouble}" if page_trouble is not None else ""
+    return f"{len(states)} streams: {', '.join(parts)}{refused}{away}"
 
 
 def _token(settings: ServeSettings, wording: _Wording) -> str | None:

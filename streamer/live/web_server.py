@@ -12,7 +12,7 @@ from streamer.live.backoff import Backoff
 from streamer.live.crew import Crew
 from streamer.live.messages import Preview, PreviewWanted, StatusUpdate, WebSetup
 from streamer.live.status import ServeStatus
-from streamer.messages import Message
+from streamer.messages import Message, Ready
 from streamer.supervisor import Child, Died
 
 
@@ -28,6 +28,8 @@ class WebServer:
         self._backoff = Backoff()
         self._start_at_s = 0.0
         self._started_s = 0.0
+        self.trouble: str | None = None
+        """Why it is away; None while it serves, or has yet to begin."""
 
     def tick(self, now_s: float) -> None:
         if self._child is not None or now_s < self._start_at_s:
@@ -53,12 +55,19 @@ class WebServer:
         self._start_at_s = float("inf")
 
     def received(self, child: Child, message: Message, payload: bytes) -> None:
-        if isinstance(message, PreviewWanted):
-            self._on_preview_wanted(message)
+        match message:
+            case Ready():
+                self.trouble = None
+            case PreviewWanted():
+                self._on_preview_wanted(message)
+            case _:
+                pass
 
     def died(self, died: Died) -> None:
         if died.child is self._child:
             now_s = time.monotonic()
             self._child = None
             self._start_at_s = now_s + self._backoff.wait_s(now_s - self._started_s)
-            logger.error("the status page is away: {}", died.error)
+            # It is tried for ever: said again only where it is news.
+            is_news, self.trouble = self.trouble != str(died.error), str(died.error)
+            logger.log("ERROR" if is_news else "DEBUG", "the status page is away, will be tried again: {}", died.error)

@@ -6,12 +6,13 @@ import time
 from dataclasses import dataclass, field
 
 import pytest
+from loguru import logger
 
 from streamer.errors import InternalError
 from streamer.live.config import LiveVideoSettings
 from streamer.live.messages import LiveSinkSetup, Preview, PreviewWanted, SlateWritten, WebSetup
 from streamer.live.web_server import WebServer
-from streamer.messages import Message
+from streamer.messages import Message, Ready
 from streamer.rings import RingMemory
 from streamer.supervisor import Child, Died
 from tests.live.fake_crew import FakeSupervisor
@@ -76,6 +77,25 @@ def test_nothing_happens_without_a_child(supervisor: FakeSupervisor) -> None:
     supervisor.can_start = False
     with pytest.raises(InternalError):
         supervisor.crew.start("live-sink", [SETUP], Listener())
+
+
+def test_what_keeps_the_status_page_away_is_said_once_and_known_until_it_is_back(supervisor: FakeSupervisor) -> None:
+    web = WebServer(supervisor.crew, WEB, lambda wanted: None)
+    said: list[str] = []
+    sink = logger.add(lambda line: said.append(line), level="ERROR", format="{message}")
+    try:
+        for attempt in range(4):
+            web.tick(time.monotonic() + 60 * attempt)
+            supervisor.die(supervisor.started[-1], "the port is in use")
+        assert web.trouble == "the port is in use"
+        web.tick(time.monotonic() + 600)
+        assert web.trouble is not None
+        supervisor.say(supervisor.started[-1], Ready())
+        assert web.trouble is None
+        supervisor.die(supervisor.started[-1], "the port is in use")
+    finally:
+        logger.remove(sink)
+    assert said == ["the status page is away, will be tried again: the port is in use\n"] * 2
 
 
 def test_the_web_server_comes_back_and_passes_on_who_is_looked_at(supervisor: FakeSupervisor) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from streamer.errors import ExitCode
 from tests.command import veil
@@ -20,6 +20,8 @@ from tests.live.daemon import Daemon, free_port
 from tests.live.people import RATE, SIZE, film_people
 from tests.live.rtsp_control import RtspServer
 from tests.live.rtsp_oddities import sound_alone, unknown_codec
+from tests.live.scene import wait_until
+from tests.live.service_manager import Manager
 
 pytestmark = pytest.mark.slow
 
@@ -144,27 +146,39 @@ def test_a_full_disk_ends_recordings_loudly_and_nothing_else(house: House) -> No
     house.daemon.wait_for_stream("door", lambda door: door.outputs[1].state == "connected")
 
 
-def test_a_port_in_use_is_named_and_taken_when_it_is_free(tmp_path: Path) -> None:
-    clip = film_people(tmp_path / "people.mp4", seconds=1.0)
-    stream = {"name": "door", "input": str(clip), "loop": True, "outputs": str(tmp_path / "hls" / "door.m3u8"), "max_fps": 4}
-    daemon = Daemon(tmp_path, [stream])
-    occupied = socket.create_server(("127.0.0.1", daemon.port))
+def small_stream(folder: Path) -> dict[str, object]:
+    clip = film_people(folder / "people.mp4", seconds=1.0)
+    return {"name": "door", "input": str(clip), "loop": True, "outputs": str(folder / "hls" / "door.m3u8"), "max_fps": 4}
 
-    def free_it() -> None:
-        pause = threading.Event()
-        while not lines_with(daemon.log, "is in use by another program") and not pause.wait(0.05):
-            pass
-        occupied.close()
 
-    daemon.log_path.touch()
-    thread = threading.Thread(target=free_it)
-    thread.start()
-    try:
-        with daemon:
-            daemon.wait_for_stream("door", lambda door: door.frames_out > 0)
-    finally:
-        daemon.log_path.write_text("is in use by another program")
-        thread.join()
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path, host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        address = f"{host}:{occupied.getsockname()[1]}"
+        path = tmp_path / "stream.yaml"
+        path.write_text(yaml.safe_dump({"streams": [small_stream(tmp_path)], "http": {"address": address}}))
+        ended = veil("serve", path, cwd=tmp_path)
+    assert ended.returncode == ExitCode.OUTPUT
+    (line,) = ended.stderr.splitlines()
+    assert line == f"veil serve: {path}: http.address: {address} is in use by another program; stop that or give another port"
+    assert not (tmp_path / "hls").exists()
+
+
+def test_a_port_that_is_in_use_later_is_named_and_taken_when_it_is_free(tmp_path: Path) -> None:
+    manager = Manager(tmp_path / "notify")
+    stream = small_stream(tmp_path)
+    with Daemon(tmp_path, [stream], environment={"NOTIFY_SOCKET": manager.address}) as daemon:
+        daemon.wait_for_stream("door", lambda door: door.frames_out > 0)
+        with socket.create_server(("127.0.0.1", 0)) as occupied:
+            daemon.port = occupied.getsockname()[1]
+            daemon.write([stream], http={"address": f"127.0.0.1:{daemon.port}"})
+            daemon.reload()
+            wait_until(lambda: "; status page away: http.address: " in manager.lines("STATUS")[-1][1], what="the status")
+            wait_until(lambda: len(lines_with(daemon.log, "the status page is away")) > 2, what="another try")
+        daemon.wait_for_stream("door", lambda door: door.frames_out > 0)
+        wait_until(lambda: "status page" not in manager.lines("STATUS")[-1][1], what="the end of the trouble")
+        assert len(lines_with(daemon.log, "ERROR")) == len(lines_with(daemon.log, "ERROR   veil: the status page is away")) == 1
+    manager.close()
 
 
 @pytest.mark.parametrize(

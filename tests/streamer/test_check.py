@@ -110,7 +110,12 @@ def test_a_port_in_use_is_a_warning(file: Path, capsys: pytest.CaptureFixture[st
     with socket.create_server(("127.0.0.1", 0)) as server:
         page = f"127.0.0.1:{server.getsockname()[1]}"
         assert check(file, stream(), page=page) == ExitCode.DONE
-    assert f"http.address: nobody can listen on {page} (Address already in use)" in capsys.readouterr().out
+    assert f"http.address: {page} is in use by another program; stop that or give another port (unless" in capsys.readouterr().out
+
+
+def test_an_address_of_another_machine_is_a_warning(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(file, stream(), page="192.0.2.1:8700', token: '1234567890123456") == ExitCode.DONE
+    assert "http.address: 192.0.2.1:8700 is not an address of this machine" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
