@@ -14,7 +14,6 @@ from loguru import logger
 
 from streamer.environment import SERVICE_VARIABLES
 
-_SEND_LIMIT_S = 1.0
 _LONGEST_STATUS = 2000  # bytes; systemd refuses datagrams of more than 4096
 
 
@@ -30,6 +29,7 @@ class ServiceManager:
         address, interval_us, watched = (environment.pop(name, "") for name in SERVICE_VARIABLES)
         self._address: str | None = None
         self._is_failing = False
+        self._unsent: dict[str, bytes] = {}
         self._watchdog_s: float | None = None
         if address.startswith("/"):
             self._address = address
@@ -67,16 +67,34 @@ class ServiceManager:
         if self._watchdog_s is not None:
             self._tell("WATCHDOG=1")
 
+    def flush(self) -> None:
+        """Tell what the service manager had no room for; to be called again and again. Never waits, as no other call does."""
+        while self._unsent:
+            what, message = next(iter(self._unsent.items()))
+            if not self._has_sent(message):
+                return
+            del self._unsent[what]
+
     def _tell(self, *lines: str) -> None:
         if self._address is None:
             return
+        what = lines[0].partition("=")[0]
+        # Of each kind only the newest counts, at its own place: a reload that follows one is over after it has begun.
+        self._unsent.pop(what, None)
+        self._unsent[what] = "\n".join(lines).encode()
+        self.flush()
+
+    def _has_sent(self, message: bytes) -> bool:
+        """False where there is no room yet; what nobody is there to hear is as good as sent."""
+        assert self._address is not None
         try:
             # Connected anew each time, since the service manager may have put another socket in place of an earlier one.
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line:
-                line.settimeout(_SEND_LIMIT_S)
-                line.sendto("\n".join(lines).encode(), self._address)
-            self._is_failing = False
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as line:
+                line.sendto(message, self._address)
         except OSError as error:
             if not self._is_failing:
                 logger.warning("the service manager cannot be told anything: {}", error.strerror or error)
             self._is_failing = True
+            return not isinstance(error, BlockingIOError)
+        self._is_failing = False
+        return True

@@ -110,6 +110,7 @@ def serve(loaded: Loaded, path: Path, *, fork_server: ForkServer, log_level: str
             manager.stopping()
             daemon.stop()
             supervisor.shut_down(STOP_GRACE_S)
+            manager.flush()
     return ExitCode.DONE
 
 
@@ -161,6 +162,7 @@ class Daemon:
         if watchdog_s is not None and now_s >= self._watchdog_at_s and self._is_alive(now_s):
             self._watchdog_at_s = now_s + watchdog_s
             self._manager.watchdog()
+        self._manager.flush()
 
     def reload(self) -> None:
         """Read the file again and start only what has changed; a file that is wrong changes nothing."""

@@ -36,15 +36,17 @@ class Listener:
             return True
         return False
 
-    def fill(self) -> None:
-        """Until the queue takes no more."""
+    def fill(self) -> int:
+        """Until the queue takes no more; how many it took."""
+        taken = 0
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             try:
                 while True:
                     sender.sendto(b"STATUS=", self.address)
+                    taken += 1
             except BlockingIOError:
-                return
+                return taken
 
     def close(self) -> None:
         self._socket.close()
@@ -152,9 +154,22 @@ def test_a_vanished_socket_is_no_error_and_one_that_is_back_is_used(tmp_path: Pa
     again.close()
 
 
-def test_a_service_manager_that_does_not_read_holds_nothing_up(listener: Listener) -> None:
-    manager = ServiceManager({"NOTIFY_SOCKET": listener.address})
-    listener.fill()
+def test_a_service_manager_that_does_not_read_holds_nothing_up_and_hears_the_newest_later(listener: Listener) -> None:
+    manager = ServiceManager({"NOTIFY_SOCKET": listener.address, "WATCHDOG_USEC": "2000000"})
+    filled = listener.fill()
     started_s = time.monotonic()
-    manager.status("unheard")
-    assert time.monotonic() - started_s < 10
+    manager.status("old")
+    manager.reloading()
+    manager.ready()
+    manager.watchdog()
+    manager.status("new")
+    manager.reloading()
+    manager.ready()
+    manager.flush()
+    assert time.monotonic() - started_s < 0.1
+    for _ in range(filled):
+        assert listener.hear() == "STATUS="
+    manager.flush()
+    heard = [listener.hear().partition("\n")[0] for _ in range(4)]
+    assert heard == ["WATCHDOG=1", "STATUS=new", "RELOADING=1", "READY=1"]
+    assert listener.hears_nothing()
