@@ -17,6 +17,7 @@ from streamer.environment import take_secrets
 from streamer.errors import ExitCode, VeilError
 from streamer.forkserver import ForkServer, Pipelines
 from streamer.redaction import redact
+from streamer.standard_error import never_blocking_stderr
 from streamer.telemetry import configure_logging
 
 
@@ -137,7 +138,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in words if not word.startswith("-")), "")
     forks = next((row.forks for row in SUBCOMMANDS if row.name == command), None) if not {"-h", "--help"} & set(words) else None
-    with ForkServer(forks) if forks else contextlib.nullcontext() as fork_server:
+    with (
+        never_blocking_stderr() if forks == "live" else contextlib.nullcontext(),
+        ForkServer(forks) if forks else contextlib.nullcontext() as fork_server,
+    ):
         parsed = build_parser(command).parse_args(words)
         parsed.fork_server = fork_server
         configure_logging("veil", log_level(getattr(parsed, "verbosity", 0)))
