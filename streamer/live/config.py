@@ -51,7 +51,7 @@ class LiveVideoSettings(Settings, frozen=True, kw_only=True):
     quality: Annotated[int, msgspec.Meta(ge=0, le=51)] = 23
     """Constant quality, lower is better."""
     max_kilobits: Annotated[int, msgspec.Meta(ge=100, le=200000)] | None = None
-    """Most kilobits a second, over a second or two; null sets no limit."""
+    """Most kilobits a second, over a second or two, for `max_fps` or else 25 pictures; fewer get less. null sets no limit."""
     preset: str = "superfast"
     """The encoder's own preset."""
     keyframe_s: Annotated[float, msgspec.Meta(ge=0.2, le=20.0)] = 2.0

@@ -24,8 +24,8 @@ _PIXEL_FORMAT = "yuv420p"
 """The only one that every player and browser shows."""
 _BUFFER_S = 1.5
 """Time over which `max_kilobits` holds."""
-_NOMINAL_RATE = 25
-"""For the encoder's level and `max_kilobits`; the pictures come when they come."""
+NOMINAL_RATE = 25.0
+"""Pictures a second for the encoder's level and `max_kilobits`, where nothing else is known; they come when they come."""
 _PIXELS_FOR_TWO_THREADS = 1_500_000
 _X264_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 _NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
@@ -100,12 +100,16 @@ def frame_to_encode(planes: tuple[Plane, ...], layout: PictureLayout) -> av.Vide
 class LiveEncoder:
     """Encodes pictures of one shape. Every picture goes in and comes out at once; nothing waits inside."""
 
-    def __init__(self, settings: LiveVideoSettings, shape: PictureShape, *, before_pts: int) -> None:
-        """before_pts: the time of the first picture, which the encoder's own trial picture comes before.
+    def __init__(
+        self, settings: LiveVideoSettings, shape: PictureShape, *, before_pts: int, most_rate: float = NOMINAL_RATE
+    ) -> None:
+        """before_pts: the time of the first picture, which the encoder's own trial picture comes before. most_rate: the most
+        pictures a second that are expected, as `max_kilobits` is shared out among so many.
 
         Raises OutputError where the encoder cannot be opened; a GPU's is replaced by the processor's, with a warning.
         """
         self.shape = shape
+        self._rate = Fraction(most_rate).limit_denominator(1000)
         self._keyframe_ticks = round(settings.keyframe_s * CLOCK)
         self._last_pts = before_pts - 1
         self._last_keyframe_pts: int | None = None
@@ -154,7 +158,7 @@ class LiveEncoder:
             options |= {"maxrate": f"{settings.max_kilobits}k", "bufsize": f"{round(settings.max_kilobits * _BUFFER_S)}k"}
         memory = BytesIO()
         self._container = av.open(memory, "w", format="nut", options={"fflags": "+bitexact+flush_packets"})
-        stream = self._container.add_stream(kind.codec, rate=_NOMINAL_RATE, options=options)
+        stream = self._container.add_stream(kind.codec, rate=self._rate, options=options)
         assert isinstance(stream, av.VideoStream)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = shape.width, shape.height, _PIXEL_FORMAT

@@ -124,6 +124,8 @@ class LiveSinkSetup(Message, frozen=True, kw_only=True):
     name: str
     """Of the stream, for the slate."""
     video: LiveVideoSettings
+    max_fps: float | None
+    """The most pictures a second that come; None where that is not known."""
 
 
 class Slate(Message, frozen=True, kw_only=True):

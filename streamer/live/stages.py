@@ -39,7 +39,7 @@ class Stages:
                 backend=backend,
                 max_age_s=settings.max_latency_ms / 1000,
             ),
-            "live-sink": LiveSinkSetup(name=name, video=settings.video),
+            "live-sink": LiveSinkSetup(name=name, video=settings.video, max_fps=settings.max_fps),
         }
         self.needs_keypoints = needs_keypoints(settings.filter)
 

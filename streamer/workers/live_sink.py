@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from loguru import logger
 
-from streamer.live.encoding import LiveEncoder, PictureShape, frame_to_encode, shape_of
+from streamer.live.encoding import NOMINAL_RATE, LiveEncoder, PictureShape, frame_to_encode, shape_of
 from streamer.live.messages import (
     CLOCK,
     EncodingOpened,
@@ -118,7 +118,8 @@ class LiveSinkWorker:
         """An encoder of this shape, whose times go on where those of the last one ended."""
         if self._encoder is not None:
             pts = max(pts, self._encoder.last_pts + 1)
-        self._encoder = LiveEncoder(self._setup.video, shape, before_pts=pts)
+        most_rate = self._setup.max_fps or NOMINAL_RATE
+        self._encoder = LiveEncoder(self._setup.video, shape, before_pts=pts, most_rate=most_rate)
         logger.info("pictures are encoded", width=shape.width, height=shape.height)
         return self._encoder
 

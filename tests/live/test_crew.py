@@ -17,7 +17,7 @@ from streamer.rings import RingMemory
 from streamer.supervisor import Child, Died
 from tests.live.fake_crew import FakeSupervisor
 
-SETUP = LiveSinkSetup(name="door", video=LiveVideoSettings())
+SETUP = LiveSinkSetup(name="door", video=LiveVideoSettings(), max_fps=None)
 WEB = WebSetup(host="127.0.0.1", port=0, token=None, preview=True)
 
 

@@ -59,13 +59,13 @@ class Rings:
 class Stream:
     """A sink with its ring, and all that it has said."""
 
-    def __init__(self, **video: Any) -> None:
+    def __init__(self, *, max_fps: float | None = None, **video: Any) -> None:
         self.rings = Rings()
         self.worker = LiveSinkWorker({"safe": self.rings})
         self.layout = LAYOUT
         self.session = 0
         self.said: list[Message] = []
-        self.give(LiveSinkSetup(name="front-door", video=LiveVideoSettings(**video)))
+        self.give(LiveSinkSetup(name="front-door", video=LiveVideoSettings(**video), max_fps=max_fps))
 
     def give(self, *messages: Message) -> list[Message]:
         given = answers(self.worker, *messages)
@@ -281,22 +281,24 @@ def test_all_layouts_become_what_every_player_shows(pixel_format: str) -> None:
     assert abs(frame.to_ndarray()[192:].astype(int) - 128).max() <= 4
 
 
-def test_no_more_than_the_wished_bits_go_out() -> None:
+@pytest.mark.parametrize(("rate", "max_fps"), [(25, None), (50, 50.0), (5, 5.0), (12.5, 12.5)])
+def test_no_more_than_the_wished_bits_go_out_and_not_much_less(rate: float, max_fps: float | None) -> None:
     noise = np.random.default_rng(1)
     layout = PictureLayout(width=320, height=192, pixel_format="yuv420p")
+    seconds = 8
     sizes = {}
-    for limit in (None, 400):
-        stream = Stream(max_kilobits=limit)
+    for limit in (None, 1000):
+        stream = Stream(max_kilobits=limit, max_fps=max_fps, keyframe_s=4.0)
         stream.begin(1, layout)
-        for number in range(75):
+        for number in range(round(seconds * rate)):
             writer = stream.rings.writer(layout, SLOTS, SlotState.SAFE)
             with writer.writing(stream=1, number=number, slot=number % SLOTS, generation=1) as planes:
                 for plane in planes:
                     plane[...] = noise.integers(0, 255, plane.shape)
-            stream.promise(number)
-        sizes[limit] = sum(len(packet.data) for packet in stream.packets) * 8 / 3 / 1000
-    assert sizes[None] > 2000
-    assert sizes[400] < 700
+            stream.promise(number, pts=round(number * CLOCK / rate))
+        sizes[limit] = sum(len(packet.data) for packet in stream.packets) * 8 / seconds / 1000
+    assert sizes[None] > 1500
+    assert 700 < sizes[1000] < 1200
 
 
 def test_a_slate_shows_before_anything_is_known_and_has_the_cameras_size_later() -> None:
