@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 from loguru import logger
 
-from streamer.errors import InternalError
+from streamer.errors import VeilError
 from streamer.live.addresses import output_kind
-from streamer.live.backoff import Backoff
 from streamer.live.config import OutputSettings
 from streamer.live.crew import Crew
+from streamer.live.keeping import KeptProcess
 from streamer.live.messages import EncodedPacket, EncodingOpened, OutputNote, Published, PublisherSetup, SoundOpened
 from streamer.live.status import OutputState, OutputStatus
 from streamer.messages import AudioPacket, Message
@@ -33,7 +32,7 @@ class Wording(Protocol):
 
 
 class OutputRun:
-    """One output of one stream; owner of its publisher."""
+    """One output of one stream; keeper of its publisher."""
 
     def __init__(
         self, crew: Crew, stream: str, settings: OutputSettings, wording: Wording, want_keyframe: Callable[[], None]
@@ -46,13 +45,10 @@ class OutputRun:
         to = wording.resolve(settings.to)
         self._kind = output_kind(to)
         # Several streams may record to one folder.
-        self._place = f"{stream} {to}" if self._kind == "recording" else to
+        place = f"{stream} {to}" if self._kind == "recording" else to
+        self._process = KeptProcess(crew, "publisher", self, place=place, hang_limit_s=settings.timeout_s)
         self.shown = wording.redact(settings.to)
         self._log = logger.bind(stream=stream, output=self.shown)
-        self._child: Child | None = None
-        self._backoff = Backoff()
-        self._retry_at_s = 0.0
-        self._connected_s: float | None = None
         self._encoding: EncodingOpened | None = None
         self._sound: SoundOpened | None = None
         self._sizes: list[int] = []
@@ -63,27 +59,22 @@ class OutputRun:
 
     @property
     def state(self) -> OutputState:
-        if self._connected_s is not None:
-            return "connected"
-        return "connecting" if self._child is not None else "retrying"
+        if self._process.child is None:
+            return "retrying"
+        return "connected" if self._process.has_worked else "connecting"
 
     def tick(self, now_s: float) -> None:
-        is_due = self._child is None and now_s >= self._retry_at_s
-        # After a reload, an earlier publisher may still complete its file.
-        if is_due and self._crew.is_able_to_start and not self._crew.is_taken(self._place):
-            self._start()
+        self._process.tick(now_s)
 
     def stop(self, grace_s: float) -> None:
         """The publisher completes its files and takes its leave."""
-        self._crew.dismiss(self._child, grace_s)
-        self._child = None
-        self._retry_at_s = float("inf")
+        self._process.stop(grace_s)
 
     def announce(self, sound: SoundOpened) -> None:
         """Which sound comes from now on."""
         if sound != self._sound:
             self._sound = sound
-            self._crew.send(self._child, sound)
+            self._crew.send(self._process.child, sound)
 
     def give(self, message: EncodingOpened | EncodedPacket | AudioPacket, payload: bytes) -> None:
         """What the output is to get; kept, passed on or dropped."""
@@ -93,13 +84,20 @@ class OutputRun:
                     self.announce(SoundOpened(audio=b"", codec=""))
                 self._encoding = message
                 self._waits_for_keyframe = True
-                self._crew.pass_on(self._child, payload)
+                self._crew.pass_on(self._process.child, payload)
             case EncodedPacket() | AudioPacket():
                 self._give_packet(message, payload)
 
+    def opening(self) -> list[Message]:
+        output = msgspec.structs.replace(self._settings, to=self._wording.resolve(self._settings.to))
+        known = [one for one in (self._encoding, self._sound) if one is not None]
+        return [PublisherSetup(name=self._stream, output=output), *known]
+
+    def started(self, child: Child) -> None:
+        self._waits_for_keyframe = True
+        self._want_keyframe()
+
     def received(self, child: Child, message: Message, payload: bytes) -> None:
-        if child is not self._child:
-            return
         match message:
             case Published():
                 self._acknowledge(message)
@@ -109,18 +107,12 @@ class OutputRun:
             case _:
                 pass
 
-    def died(self, died: Died) -> None:
-        if died.child is not self._child:
-            return
-        now_s = time.monotonic()
-        worked_s = now_s - self._connected_s if self._connected_s is not None else 0.0
-        self._retry_at_s = now_s + self._backoff.wait_s(worked_s)
-        before, self._last_error = self._last_error, self._wording.redact(str(died.error))
+    def ended(self, error: VeilError, died: Died | None) -> None:
+        before, self._last_error = self._last_error, self._wording.redact(str(error))
         # It is tried for ever: said again only where it is news.
-        is_news = self._connected_s is not None or self._last_error != before
+        is_news = self._process.has_worked or self._last_error != before
         self._log.log("WARNING" if is_news else "DEBUG", "output lost, will be tried again: {}", self._last_error)
         self._reconnects += 1
-        self._child, self._connected_s = None, None
         self._dropped += len(self._sizes)
         self._sizes, self._outstanding_bytes = [], 0
 
@@ -135,22 +127,8 @@ class OutputRun:
             last_error=self._last_error,
         )
 
-    def _start(self) -> None:
-        output = msgspec.structs.replace(self._settings, to=self._wording.resolve(self._settings.to))
-        opening: list[Message] = [PublisherSetup(name=self._stream, output=output)]
-        opening += [known for known in (self._encoding, self._sound) if known is not None]
-        try:
-            self._child = self._crew.start("publisher", opening, self, place=self._place)
-        except InternalError as error:
-            self._retry_at_s = time.monotonic() + self._backoff.wait_s(0.0)
-            self._last_error = str(error)
-            return
-        self._child.hang_limit_s = self._settings.timeout_s
-        self._waits_for_keyframe = True
-        self._want_keyframe()
-
     def _give_packet(self, packet: EncodedPacket | AudioPacket, payload: bytes) -> None:
-        if self._child is None:
+        if self._process.child is None:
             self._dropped += 1
             return
         is_keyframe = isinstance(packet, EncodedPacket) and packet.is_keyframe
@@ -164,7 +142,7 @@ class OutputRun:
         self._waits_for_keyframe = False
         self._sizes.append(len(packet.data))
         self._outstanding_bytes += len(packet.data)
-        self._crew.pass_on(self._child, payload)
+        self._crew.pass_on(self._process.child, payload)
 
     @property
     def _has_caught_up(self) -> bool:
@@ -175,6 +153,6 @@ class OutputRun:
         self._outstanding_bytes -= sum(done)
         self._packets += published.packets - published.dropped
         self._dropped += published.dropped
-        if published.is_connected and self._connected_s is None:
-            self._connected_s = time.monotonic()
+        if published.is_connected and not self._process.has_worked:
+            self._process.works()
             self._log.info("output connected")

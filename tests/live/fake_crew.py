@@ -39,8 +39,14 @@ class FakeSupervisor:
     def __init__(self) -> None:
         self.started: list[FakeChild] = []
         self.can_start = True
-        self.is_able_to_start = True
+        self.is_able = True
+        self.times_asked = 0
         self.crew = Crew(cast(Supervisor, self))
+
+    @property
+    def is_able_to_start(self) -> bool:
+        self.times_asked += 1
+        return self.is_able
 
     def start(self, row: ProcessRow, opening: Sequence[Message]) -> Child:
         if not self.can_start:

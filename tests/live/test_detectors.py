@@ -142,14 +142,20 @@ def test_detectors_come_back_after_a_pause_that_grows(bench: Bench) -> None:
     for _ in range(6):
         died_s = time.monotonic()
         bench.supervisor.die(bench.supervisor.started[-1])
-        pauses.append(max(bench.detectors._starts_at_s) - died_s)
+        pauses.append(max(kept.start_at_s for kept in bench.detectors._kept) - died_s)
         count = len(bench.supervisor.started)
         bench.start(now_s=died_s)
         assert len(bench.supervisor.started) == count, "it came at once"
         bench.start(now_s=died_s + 60)
         assert len(bench.supervisor.started) == count + 1
-        bench.detectors._started_s[bench.supervisor.started[-1].name] = time.monotonic()
     assert pauses[-1] > 4 * pauses[0]
+
+
+def test_whether_processes_can_be_had_is_looked_at_while_all_are_there(bench: Bench) -> None:
+    bench.start()
+    asked = bench.supervisor.times_asked
+    bench.detectors.tick(time.monotonic())
+    assert bench.supervisor.times_asked > asked
 
 
 def test_where_no_process_can_be_had_it_is_tried_again(bench: Bench) -> None:

@@ -98,10 +98,10 @@ def test_whoever_takes_a_place_joins_the_session_whenever_it_is_started(bench: B
     session = bench.open()
     bench.send(session, 0, grant=0)
     rings = [heard for heard in ready_in(bench.child(role)) if isinstance(heard, str)]
-    bench.supervisor.is_able_to_start = is_able
+    bench.supervisor.is_able = is_able
     dead = bench.die(role)
     bench.send(session, 1, grant=1)
-    bench.supervisor.is_able_to_start = True
+    bench.supervisor.is_able = True
     bench.tick()
     heir = bench.child(role)
     assert heir is not dead
