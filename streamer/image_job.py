@@ -10,13 +10,14 @@ import msgspec
 
 from streamer.budget import detector_processes
 from streamer.channel import encode
+from streamer.children import Child, Died, Received
 from streamer.config import AnonymizeSettings
 from streamer.dispatch import CreditDispatcher
 from streamer.errors import InternalError, Interrupted, OutputError, VeilError
 from streamer.forkserver import ForkServer
 from streamer.messages import ImageDone, ImageSetup, ImageTask, Message, Ready
 from streamer.pipeline import IMAGE_PIPELINE, ProcessRow
-from streamer.supervisor import Child, Died, Received, StopRequest, Supervisor
+from streamer.supervisor import StopRequest, Supervisor
 from streamer.temporary import TemporaryOutput
 
 _GRACE_S = 3.0

@@ -18,6 +18,7 @@ from loguru import logger
 
 from streamer.budget import detector_processes, plan_rings
 from streamer.channel import Decoder, encode
+from streamer.children import Child, Died, Received
 from streamer.config import AnonymizeSettings
 from streamer.dispatch import CreditDispatcher, UnexpectedAnswerError
 from streamer.effort import EffortPlanner
@@ -47,7 +48,7 @@ from streamer.messages import (
 )
 from streamer.pipeline import VIDEO_PIPELINE, ProcessRow, readers
 from streamer.rings import RingMemory, SlotMismatchError, SlotTable
-from streamer.supervisor import Child, Died, Received, StopRequest, Supervisor
+from streamer.supervisor import StopRequest, Supervisor
 from streamer.tally import Tally
 from streamer.temporary import TemporaryOutput
 

@@ -9,11 +9,9 @@ import itertools
 import os
 import resource
 import select
-import signal
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 
 import msgspec
@@ -21,8 +19,9 @@ import zmq
 from loguru import logger
 
 from streamer.channel import Decoder, Hub, encode
-from streamer.deaths import Deaths, explain, is_stopped, spent_s, watch
-from streamer.errors import ExitCode, InternalError, VeilError
+from streamer.children import Child, Died, Received
+from streamer.deaths import Deaths, is_stopped, spent_s, watch
+from streamer.errors import ExitCode, InternalError
 from streamer.forkserver import ChildStart, ForkServer
 from streamer.heartbeat import CELLS, HeartbeatPage
 from streamer.messages import Failed, Hello, Message, Ready, Stop
@@ -33,8 +32,6 @@ _LOOK_S = 0.25
 """How often heartbeats are looked at."""
 _ASLEEP_S = 2.0
 """Not having looked for so long means that this process was stopped itself, most likely all of them: nobody is to blame."""
-
-
 _STOPPED_LIMIT_S = 2.0
 """A live process that somebody has stopped (SIGSTOP) is not waited for longer, whatever its work may take."""
 MOST_AT_ONCE = 512
@@ -60,59 +57,6 @@ class StopRequest:
 
     def __del__(self) -> None:
         os.close(self._event)
-
-
-@dataclass(eq=False, kw_only=True)
-class Child:
-    """A running process."""
-
-    row: ProcessRow
-    name: str
-    pid: int
-    pidfd: int
-    cell: int
-    decoder: Decoder
-    started_s: float
-    hang_limit_s: float
-    """Silence after which it is killed, once it is ready."""
-    is_connected: bool = False
-    is_ready: bool = False
-    backlog: list[bytes] = field(default_factory=list)
-    """What was sent to it before it was connected."""
-    failure: Failed | None = None
-    hung_s: float | None = None
-    outboxes: dict[str, RingOutbox] = field(default_factory=dict)
-    """Of a row whose rings come and go: the way of each ring to it."""
-    leave_by_s: float | None = None
-    """Once it was told to leave: when it is killed if it is still there."""
-    ended_s: float | None = None
-    """When it was first seen to have ended."""
-    exit_code: int | None = None
-    """Once that is known; the negative number of the signal that ended it."""
-
-    def kill(self) -> None:
-        """Nothing happens once it has ended: its descriptor may be somebody else's by then."""
-        if self.exit_code is None:
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Received:
-    """A child said something; `payload` is the message as it came."""
-
-    child: Child
-    message: Message
-    payload: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Died:
-    """A child is gone. error: why, to raise if that ends the job."""
-
-    child: Child
-    error: VeilError
-    is_final: bool
-    """It said that another one in its place would fail in the same way."""
 
 
 class Supervisor:
@@ -362,8 +306,7 @@ class Supervisor:
         self._cells.append(child.cell)
         del self._children[child.name.encode()]
         logger.bind(child=child.name, exit=child.exit_code).debug("ended")
-        is_final = child.failure is not None and child.failure.is_final
-        return Died(child=child, error=_error_of(child), is_final=is_final)
+        return child.death()
 
     def _kill_all(self) -> None:
         for child in self._children.values():
@@ -373,9 +316,3 @@ class Supervisor:
             end.register(child.pidfd, select.POLLIN)
             end.poll()
             self._bury(child)
-
-
-def _error_of(child: Child) -> VeilError:
-    return explain(
-        child.row.role, failure=child.failure, hung_s=child.hung_s, was_ready=child.is_ready, exit_code=child.exit_code or 0
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from streamer.children import Child, Died
 from streamer.errors import VeilError
 from streamer.live.config import StreamSettings
 from streamer.live.crew import Crew
@@ -12,7 +13,6 @@ from streamer.live.messages import CameraLost, CameraOpened, CameraSetup, Sessio
 from streamer.live.output import Wording
 from streamer.messages import Message, SlotFree
 from streamer.rings import RingMemory
-from streamer.supervisor import Child, Died
 
 _LONGEST_BETWEEN_S = 0.25
 _JITTER_S = 0.05

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from streamer.channel import encode
+from streamer.children import Child, Died, Received
 from streamer.messages import Message
 from streamer.pipeline import row_of
 from streamer.rings import RingMemory
-from streamer.supervisor import Child, Died, Received, Supervisor
+from streamer.supervisor import Supervisor
 
 DISMISSAL_S = 3.0
 """Time to leave for a process that has nothing to finish."""

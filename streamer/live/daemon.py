@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 
 from loguru import logger
 
@@ -32,6 +27,7 @@ from streamer.live.loading import Loaded, load_serve_settings
 from streamer.live.messages import Preview, PreviewWanted, WebSetup
 from streamer.live.resources import Memory, allow_descriptors, cpu_s
 from streamer.live.secrets import Secrets
+from streamer.live.signals import Signals
 from streamer.live.status import ServeStatus
 from streamer.live.stream import Shared, StreamRun, addresses_of
 from streamer.live.web_server import WebServer
@@ -48,32 +44,6 @@ STOP_GRACE_S = 8.0
 _SLOW_BACKENDS = ("torch", "tensorrt")
 _SLOW_HANG_LIMIT_S = 90.0
 """Of processes that run networks on these, which take long to open."""
-
-
-@dataclass
-class Signals:
-    """What was asked for by signals."""
-
-    stop: StopRequest
-    reload: bool = False
-
-    @contextmanager
-    def heard(self) -> Iterator[None]:
-        """SIGTERM and SIGINT ask to stop, SIGHUP to reload."""
-
-        def on_stop(number: int, frame: FrameType | None) -> None:
-            self.stop.request()
-
-        def on_reload(number: int, frame: FrameType | None) -> None:
-            self.reload = True
-
-        handlers = {signal.SIGTERM: on_stop, signal.SIGINT: on_stop, signal.SIGHUP: on_reload}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class _Wording:

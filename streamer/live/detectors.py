@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 from loguru import logger
 
+from streamer.children import Child, Died
 from streamer.errors import VeilError
 from streamer.live.crew import Crew
 from streamer.live.dispatch import LiveDispatcher, UnexpectedAnswerError
@@ -13,7 +14,6 @@ from streamer.live.keeping import KeptProcess
 from streamer.live.messages import LiveDetectorSetup, SessionEnded, SessionReady
 from streamer.messages import DetectedFrame, Message, RawFrame, Ready
 from streamer.rings import RingMemory
-from streamer.supervisor import Child, Died
 
 
 class Detectors:

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from streamer.children import Child, Died
 from streamer.errors import InternalError, VeilError
 from streamer.live.backoff import Backoff
 from streamer.live.crew import Crew
 from streamer.messages import Message
-from streamer.supervisor import Child, Died
 
 
 class Keeper(Protocol):

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 from loguru import logger
 
+from streamer.children import Child, Died
 from streamer.errors import VeilError
 from streamer.live.addresses import output_kind
 from streamer.live.config import OutputSettings
@@ -16,7 +17,6 @@ from streamer.live.keeping import KeptProcess
 from streamer.live.messages import EncodedPacket, EncodingOpened, OutputNote, Published, PublisherSetup, SoundOpened
 from streamer.live.status import OutputState, OutputStatus
 from streamer.messages import AudioPacket, Message
-from streamer.supervisor import Child, Died
 
 MOST_OUTSTANDING_BYTES = 16 << 20
 MOST_OUTSTANDING_PACKETS = 600

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from streamer.children import Child
 from streamer.filters import needs_keypoints
 from streamer.live.config import StreamSettings
 from streamer.live.crew import Crew, Owner
 from streamer.live.messages import LiveAnonymizerSetup, LiveSinkSetup, SessionEnded
 from streamer.live.session import Session
 from streamer.messages import Message
-from streamer.supervisor import Child
 
 StageRole = Literal["live-anonymizer", "live-sink"]
 ROLES: tuple[StageRole, ...] = ("live-anonymizer", "live-sink")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from streamer.children import Child, Died
 from streamer.deaths import Deaths
 from streamer.errors import InternalError
 from streamer.live.camera import CameraRun
@@ -47,7 +48,6 @@ from streamer.messages import (
 )
 from streamer.pipeline import RestartLimit
 from streamer.rings import SlotMismatchError
-from streamer.supervisor import Child, Died
 
 RESTARTS = RestartLimit(restarts=10, within_s=60.0)
 """Of a stream's own processes, cameras that go away not counted; with more it is given up."""

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from loguru import logger
 
+from streamer.children import Child, Died
 from streamer.errors import VeilError
 from streamer.live.crew import DISMISSAL_S, Crew
 from streamer.live.keeping import KeptProcess
 from streamer.live.messages import Preview, PreviewWanted, StatusUpdate, WebSetup
 from streamer.live.status import ServeStatus
 from streamer.messages import Message, Ready
-from streamer.supervisor import Child, Died
 
 
 class WebServer:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from streamer.channel import Decoder, encode
+from streamer.children import Child, Died, Received
 from streamer.errors import InternalError
 from streamer.live.crew import Crew
 from streamer.messages import Message
 from streamer.pipeline import EVERY_CHILD_READS, EVERY_CHILD_WRITES, ProcessRow
 from streamer.rings import RingMemory
-from streamer.supervisor import Child, Died, Received, Supervisor
+from streamer.supervisor import Supervisor
 
 
 class FakeChild(Child):

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import pytest
 from loguru import logger
 
+from streamer.children import Child, Died
 from streamer.errors import InternalError
 from streamer.live.config import LiveVideoSettings
 from streamer.live.messages import LiveSinkSetup, Preview, PreviewWanted, SlateWritten, WebSetup
 from streamer.live.web_server import WebServer
 from streamer.messages import Message, Ready
 from streamer.rings import RingMemory
-from streamer.supervisor import Child, Died
 from tests.live.fake_crew import FakeSupervisor
 
 SETUP = LiveSinkSetup(name="door", video=LiveVideoSettings(), max_fps=None)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from streamer.children import Child, Died
 from streamer.errors import VeilError
 from streamer.live.backoff import FIRST_S, MOST_S, STABLE_S
 from streamer.live.crew import Crew
 from streamer.live.keeping import KeptProcess
 from streamer.live.messages import PreviewWanted, WebSetup
 from streamer.messages import Message
-from streamer.supervisor import Child, Died
 from tests.live.fake_crew import FakeSupervisor
 
 SETUP = WebSetup(host="127.0.0.1", port=0, token=None, preview=True)

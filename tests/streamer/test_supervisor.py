@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from streamer.children import Child, Died, Received
 from streamer.config import DetectorSettings
 from streamer.errors import InternalError, UsageError
 from streamer.forkserver import ForkServer
@@ -22,7 +23,7 @@ from streamer.live.messages import LiveDetectorSetup
 from streamer.messages import DetectorSetup, Ready
 from streamer.pipeline import ProcessRow, RestartLimit, row_of
 from streamer.rings import RingMemory
-from streamer.supervisor import MOST_AT_ONCE, Child, Died, Received, StopRequest, Supervisor
+from streamer.supervisor import MOST_AT_ONCE, StopRequest, Supervisor
 from tests.streamer.faulty_workers import CHATTER
 from tests.streamer.running import REPOSITORY, nothing_left_behind
 
