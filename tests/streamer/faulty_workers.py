@@ -200,7 +200,7 @@ class FloodingWorker(IdleWorker):
             yield BackendReplaced(network="", backend="", replaced_by="", reason="")
 
 
-CHATTER = 1100
+CHATTER = 800
 
 
 class ChattyWorker(IdleWorker):

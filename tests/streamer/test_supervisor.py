@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -203,12 +204,13 @@ def test_a_child_that_floods_keeps_nobody_from_their_turn(supervisor: Supervisor
 
 
 def test_what_a_child_said_is_told_before_its_death_however_much_it_is(supervisor: Supervisor) -> None:
-    assert CHATTER > 2 * MOST_AT_ONCE
+    assert CHATTER > MOST_AT_ONCE
     child = supervisor.start(row("ChattyWorker"), [SETUP])
     told: list[Received | Died] = []
     while not child.is_connected:
         told += supervisor.wait()
     select.select([child.pidfd], [], [], _DEADLINE_S)
+    threading.Event().wait(0.5)  # nothing tells when ZeroMQ's own thread has taken what the kernel holds
     while not told or not isinstance(told[-1], Died):
         told += supervisor.wait()
     assert len(told) - 1 == CHATTER
