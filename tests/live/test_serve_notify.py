@@ -52,9 +52,10 @@ def test_it_is_ready_once_every_stream_has_sent_a_picture_or_its_slate(daemon: D
     wait_until(lambda: bool(manager.lines("READY")), what="READY")
     status = daemon.wait_for(lambda status: status.is_ready)
     film, away = status.streams
-    assert film.frames_out > 0
+    assert film.frames_out + film.slates > 0
     assert away.slates > 0
     assert len(manager.lines("READY")) == 1
+    daemon.wait_for_stream("film", lambda film: film.frames_out > 0)
     wait_until(lambda: "1 running, 1 no signal" in manager.lines("STATUS")[-1][1], what="the text of the status")
 
 
