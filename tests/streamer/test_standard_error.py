@@ -108,7 +108,7 @@ def test_whoever_reads_again_gets_the_newest_lines_and_how_many_were_lost(talker
         "os.write(2, b'by a library\\n')",
         "subprocess.run(['sh', '-c', 'echo by a child >&2'])",
         "sys.stderr.write('without an end')",
-        "subprocess.Popen(['sh', '-c', 'echo by another one >&2; sleep 5'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)",
+        "subprocess.run(['sh', '-c', 'echo by a parent >&2; sleep 5 &'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)",
     ],
     indirect=True,
     ids=["python", "library", "child", "no newline", "orphan"],
