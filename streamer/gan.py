@@ -27,7 +27,8 @@ from models.detectors import LANDMARK_ROWS, RgbImage, Size
 from models.face_generator import PRECISION, FaceGenerator, open_generator
 from models.geometry import Crop, Mask
 from models.keypoints import render_crop
-from models.stabilizer import Pose, Stabilizer
+from models.pose import Pose
+from models.stabilizer import Stabilizer
 from models.texture import Luma, Texture, matched
 from models.weights import WeightsError
 from streamer.budget import cores
