@@ -85,7 +85,7 @@ some_boxes = st.lists(corners, min_size=1, max_size=3).map(
     boxes=some_boxes,
     pixel_format=st.sampled_from(sorted(PIXEL_FORMATS)),
     margin=st.sampled_from([0.0, 0.05, 0.3]),
-    times_s=st.sampled_from([(None,), (0.0, 0.3)]),
+    times_s=st.sampled_from([(None,), (0.0, 0.3), (0.0, 0.05, 0.1)]),
 )
 def test_no_pixel_of_any_face_changes_what_is_painted(
     boxes: NDArray[np.float32], pixel_format: str, margin: float, times_s: tuple[float | None, ...]
