@@ -106,11 +106,15 @@ class IdentityMeter:
         )
 
     def rates(self) -> tuple[float, float] | None:
-        """`reidentified` and `blank`, means over the tracks; None where there are none."""
+        """`reidentified` and `blank`, means over the faces that were shown to the recogniser; None where there are none.
+
+        So a track that is seen once, by a false detection, counts once.
+        """
         known = [identity for track in self._samples if (identity := self.of_track(track))]
         if not known:
             return None
-        return float(np.mean([one.reidentified for one in known])), float(np.mean([one.blank for one in known]))
+        rates = np.average([(one.reidentified, one.blank) for one in known], axis=0, weights=[one.samples for one in known])
+        return float(rates[0]), float(rates[1])
 
     def mean_spread(self, which: Literal["original", "anonymized"]) -> float | None:
         """Mean over the tracks of the distance between pictures of one track; None where no track has two."""

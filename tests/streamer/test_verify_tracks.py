@@ -177,6 +177,14 @@ def test_a_person_who_was_not_hidden_is_recognised_and_one_who_was_is_not() -> N
     assert rates[1][:2] == (0.0, 0.0)
 
 
+def test_a_track_that_is_seen_once_counts_once() -> None:
+    meter = IdentityMeter(MeanColours())
+    for number in range(3):
+        meter.take(pair(number, another_face, time_s=number * SAMPLE_EVERY_S), [(1, box_in(number))])
+    meter.take(pair(3, nothing, time_s=3 * SAMPLE_EVERY_S), [(2, box_in(3))])
+    assert meter.rates() == (0.25, 0.0)
+
+
 def test_what_hair_and_surroundings_tell_is_measured_apart() -> None:
     class Surroundings(MeanColours):
         """Knows people by what is around them."""
