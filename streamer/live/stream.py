@@ -12,13 +12,12 @@ from streamer.children import Child, Died
 from streamer.deaths import Deaths
 from streamer.errors import InternalError
 from streamer.live.camera import CameraRun
-from streamer.live.condition import Condition, SlatePace
+from streamer.live.condition import Condition
 from streamer.live.config import StreamSettings
 from streamer.live.crew import DISMISSAL_S, Crew
 from streamer.live.detectors import Detectors
 from streamer.live.dispatch import LiveDispatcher
 from streamer.live.messages import (
-    CLOCK,
     CameraOpened,
     EncodedPacket,
     EncodingOpened,
@@ -28,12 +27,12 @@ from streamer.live.messages import (
     LiveFrameWritten,
     Preview,
     PreviewWanted,
-    Slate,
     SlateWritten,
     SoundOpened,
 )
 from streamer.live.output import OutputRun, Wording
 from streamer.live.session import Session, plan_session
+from streamer.live.slating import SlateSender, Trouble
 from streamer.live.stages import ROLES, StageRole, Stages
 from streamer.live.statistics import StreamStatistics, stream_status
 from streamer.live.status import StreamStatus
@@ -91,7 +90,6 @@ class StreamRun:
         self._log = logger.bind(stream=self.name)
         self._shown = shared.wording.redact(settings.input)
         now_s = time.monotonic()
-        self._origin_s = now_s
         self._stages = Stages(shared.crew, self.name, settings, self, backend=shared.backend, hang_limit_s=shared.hang_limit_s)
         self._camera = CameraRun(
             shared.crew,
@@ -113,8 +111,9 @@ class StreamRun:
         """While it is given up: its sink lives, and shows what is wrong."""
         self._has_failed = False
         self._condition = Condition(self.name)
-        self._pace = SlatePace(now_s)
-        self._has_slate_under_way = False
+        self._slates = SlateSender(
+            self._stages, is_enabled=settings.slate, delay_s=settings.look_ahead_s + _RESERVE_S, origin_s=now_s
+        )
         self.statistics = StreamStatistics()
 
     def tick(self, now_s: float) -> None:
@@ -129,7 +128,7 @@ class StreamRun:
         self._camera.tick(now_s)
         for output in self._outputs:
             output.tick(now_s)
-        self._show_slate(now_s)
+        self._slates.tick(now_s, self._trouble())
         self._set_state(now_s)
 
     def _go_on_with_slates(self, now_s: float) -> None:
@@ -138,7 +137,7 @@ class StreamRun:
             self._keep_stages(("live-sink",))
             for output in self._outputs:
                 output.tick(now_s)
-            self._show_slate(now_s)
+            self._slates.tick(now_s, self._trouble())
 
     def stop(self, grace_s: float) -> None:
         """Sound and pictures that are under way are dropped, outputs completed."""
@@ -160,7 +159,7 @@ class StreamRun:
         """It should have sent something of late and has not."""
         if self._given_up_until_s is not None or (self._session is None and not self.settings.slate):
             return False
-        return now_s - self._pace.last_output_s > SILENT_LIMIT_S
+        return now_s - self._slates.pace.last_output_s > SILENT_LIMIT_S
 
     @property
     def is_given_up(self) -> bool:
@@ -217,8 +216,7 @@ class StreamRun:
             case LiveFrameWritten(session=number) if session is not None and number == session.number:
                 self._written(session, message)
             case SlateWritten():
-                self._has_slate_under_way = False
-                self._pace.slate(time.monotonic())
+                self._slates.written(time.monotonic())
                 self.statistics.slates += 1
             case Preview():
                 self._shared.on_preview(message)
@@ -318,7 +316,7 @@ class StreamRun:
         grant, captured_s = session.written(message.number, message.slot)
         self._stages.send("live-anonymizer", grant)
         now_s = time.monotonic()
-        self._pace.picture(now_s)
+        self._slates.pace.picture(now_s)
         if captured_s is not None:
             self.statistics.frame_out(now_s, captured_s)
 
@@ -351,7 +349,7 @@ class StreamRun:
                 self._condition.tell(str(error))
                 continue
             if role == "live-sink":
-                self._has_slate_under_way = False
+                self._slates.begin_anew()
             if self._session is not None:
                 self._lose_what_was_at(role, self._session)
                 self._stages.join(role, self._session)
@@ -384,20 +382,8 @@ class StreamRun:
 
     # What is seen from outside.
 
-    def _show_slate(self, now_s: float) -> None:
-        if not self.settings.slate or self._has_slate_under_way or self._stages.lacks("live-sink"):
-            return
-        is_away = self.is_given_up or (self._session is None and self._has_failed)
-        if not self._pace.is_due(now_s, is_away=is_away):
-            return
-        self._has_slate_under_way = True
-        # As late as pictures are, so that the next one is not earlier.
-        shown_s = now_s - self.settings.look_ahead_s - _RESERVE_S
-        pts = max(0, round((shown_s - self._origin_s) * CLOCK))
-        self._stages.send("live-sink", Slate(text=self._trouble(), pts=pts))
-
-    def _trouble(self) -> str:
-        """What viewers are told."""
+    def _trouble(self) -> Trouble:
+        """Why there is no picture, if there is none."""
         if self._given_up_until_s is not None:
             return "failed"
         if self._session is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from streamer.live.condition import MOST_PATIENCE_S, SILENT_S, SLATE_EVERY_S, SlatePace
+from streamer.live.slating import MOST_PATIENCE_S, SILENT_S, SLATE_EVERY_S, SlatePace
 
 TURN_S = 0.05
 
