@@ -23,6 +23,7 @@ from streamer.live.config import ServeSettings, StreamSettings
 from streamer.live.crew import Crew
 from streamer.live.detectors import Detectors
 from streamer.live.dispatch import LiveDispatcher
+from streamer.live.flow import PictureFlow
 from streamer.live.loading import Loaded, load_serve_settings
 from streamer.live.messages import Preview, PreviewWanted, WebSetup
 from streamer.live.resources import Memory, allow_descriptors, cpu_s
@@ -121,8 +122,7 @@ class Daemon:
         for stream in self._streams.values():
             stream.tick(now_s)
         self._give_up_old_frames(now_s)
-        congested = [one for stream in self._streams.values() if (one := stream.congested_session) is not None]
-        self._detectors.hand_out(now_s, congested)
+        self._detectors.hand_out(now_s, [session for session, flow in self._flows.items() if flow.is_congested])
         if self._web is not None:
             self._web.tick(now_s)
         if now_s >= self._status_at_s:
@@ -252,18 +252,20 @@ class Daemon:
 
     # What children say that concerns more than one.
 
-    def _stream_of(self, session: int) -> StreamRun | None:
-        return next((stream for stream in self._streams.values() if stream.owns(session)), None)
+    @property
+    def _flows(self) -> dict[int, PictureFlow]:
+        """By the numbers of their sessions."""
+        return {stream.flow.session.number: stream.flow for stream in self._streams.values() if stream.flow is not None}
 
     def _on_answer(self, answer: DetectedFrame, payload: bytes) -> None:
-        stream = self._stream_of(answer.frame.stream)
-        if stream is not None:
-            stream.detected(answer, payload)
+        flow = self._flows.get(answer.frame.stream)
+        if flow is not None:
+            flow.detected(answer, payload)
 
     def _on_undetectable(self, frame: RawFrame) -> None:
-        stream = self._stream_of(frame.stream)
-        if stream is not None:
-            stream.cover_whole(frame)
+        flow = self._flows.get(frame.stream)
+        if flow is not None:
+            flow.cover_whole(frame)
 
     def _on_preview_wanted(self, message: PreviewWanted) -> None:
         stream = self._streams.get(message.name)
@@ -276,13 +278,11 @@ class Daemon:
 
     def _give_up_old_frames(self, now_s: float) -> None:
         """Frames that have waited too long are dropped, those that a detector has had for too long are covered whole."""
-        limits = [limit for stream in self._streams.values() if (limit := stream.oldest_waiting_s(now_s)) is not None]
-        for frame in self._dispatcher.drop_older({session: before_s for session, before_s, _ in limits}):
-            stream = self._stream_of(frame.stream)
-            if stream is not None:
-                stream.drop(frame)
-        for frame in self._dispatcher.expire({session: before_s for session, _, before_s in limits}):
-            self._on_undetectable(frame)
+        flows = self._flows
+        for frame in self._dispatcher.drop_older({session: now_s - flow.longest_wait_s for session, flow in flows.items()}):
+            flows[frame.stream].drop(frame)
+        for frame in self._dispatcher.expire({session: now_s - flow.longest_detection_s for session, flow in flows.items()}):
+            flows[frame.stream].cover_whole(frame)
 
     # What the outside sees.
 

@@ -1,4 +1,4 @@
-"""The supervisor's part in one stream: its processes, its sessions, its outputs, and what viewers see while there is no picture."""
+"""The supervisor's part in one stream: its camera, its own processes and its outputs kept going, or given up for a while."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from streamer.live.config import StreamSettings
 from streamer.live.crew import DISMISSAL_S, Crew
 from streamer.live.detectors import Detectors
 from streamer.live.dispatch import LiveDispatcher
+from streamer.live.flow import RESERVE_S, PictureFlow
 from streamer.live.messages import (
     CameraOpened,
     EncodedPacket,
     EncodingOpened,
-    FrameDropped,
-    FramesSkipped,
     KeyframeWanted,
-    LiveFrameWritten,
     Preview,
     PreviewWanted,
     SlateWritten,
@@ -36,15 +34,7 @@ from streamer.live.slating import SlateSender, Trouble
 from streamer.live.stages import ROLES, StageRole, Stages
 from streamer.live.statistics import StreamStatistics, stream_status
 from streamer.live.status import StreamStatus
-from streamer.messages import (
-    AnonymizedFrame,
-    AudioPacket,
-    DetectedFrame,
-    FrameReport,
-    Message,
-    RawFrame,
-    UndetectedFrame,
-)
+from streamer.messages import AudioPacket, Message
 from streamer.pipeline import RestartLimit
 from streamer.rings import SlotMismatchError
 
@@ -54,9 +44,6 @@ GIVEN_UP_S = 300.0
 """Until a stream that was given up is tried again."""
 SILENT_LIMIT_S = 10.0
 """A stream that has sent nothing for so long, although it should have, is not healthy."""
-_RESERVE_S = 0.2
-"""Of the greatest latency, what hiding and encoding get."""
-_LEAST_DETECTION_S = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +67,7 @@ def addresses_of(settings: StreamSettings, wording: Wording) -> tuple[str, ...]:
 
 
 class StreamRun:
-    """One stream until `stop`; owner of its anonymizer and its sink."""
+    """Keeps one stream going until `stop`, or gives it up for a while; owner of its anonymizer and its sink."""
 
     def __init__(self, settings: StreamSettings, shared: Shared) -> None:
         assert settings.name is not None
@@ -104,7 +91,8 @@ class StreamRun:
             OutputRun(shared.crew, self.name, output, shared.wording, self._want_keyframe) for output in settings.targets
         ]
         self.addresses = addresses_of(settings, shared.wording)
-        self._session: Session | None = None
+        self.flow: PictureFlow | None = None
+        """While the camera is there."""
         self._deaths = Deaths(RESTARTS)
         self._given_up_until_s: float | None = None
         self._has_slates_only = False
@@ -112,7 +100,7 @@ class StreamRun:
         self._has_failed = False
         self._condition = Condition(self.name)
         self._slates = SlateSender(
-            self._stages, is_enabled=settings.slate, delay_s=settings.look_ahead_s + _RESERVE_S, origin_s=now_s
+            self._stages, is_enabled=settings.slate, delay_s=settings.look_ahead_s + RESERVE_S, origin_s=now_s
         )
         self.statistics = StreamStatistics()
 
@@ -157,29 +145,13 @@ class StreamRun:
 
     def is_silent(self, now_s: float) -> bool:
         """It should have sent something of late and has not."""
-        if self._given_up_until_s is not None or (self._session is None and not self.settings.slate):
+        if self._given_up_until_s is not None or (self.flow is None and not self.settings.slate):
             return False
         return now_s - self._slates.pace.last_output_s > SILENT_LIMIT_S
 
     @property
     def is_given_up(self) -> bool:
         return self._given_up_until_s is not None
-
-    def oldest_waiting_s(self, now_s: float) -> tuple[int, float, float] | None:
-        """(session, time before which a waiting picture has arrived too long ago, the same for one that a detector has)."""
-        if self._session is None:
-            return None
-        left_s = self.settings.max_latency_ms / 1000 - self.settings.look_ahead_s - _RESERVE_S
-        return self._session.number, now_s - max(left_s / 2, _RESERVE_S), now_s - max(left_s / 2, _LEAST_DETECTION_S)
-
-    @property
-    def congested_session(self) -> int | None:
-        """Its session, if what comes after detection has all that it can do."""
-        session = self._session
-        return session.number if session is not None and session.is_congested(self.settings.look_ahead_s) else None
-
-    def owns(self, session: int) -> bool:
-        return self._session is not None and self._session.number == session
 
     # What its processes say.
 
@@ -192,59 +164,25 @@ class StreamRun:
             child.kill()
 
     def _act(self, message: Message, payload: bytes) -> None:
-        session = self._session
+        flow = self.flow
         match message:
             case CameraOpened():
                 self._begin_session(message)
-            case RawFrame(stream=number) if session is not None and number == session.number:
-                self._take(session, message)
-            case FramesSkipped(session=number) if session is not None and number == session.number:
-                self.statistics.frame_in(time.monotonic())
-                self.statistics.dropped[message.reason] += message.frames
-            case AudioPacket(stream=number) if session is not None and number == session.number:
+            case AudioPacket(stream=number) if flow is not None and number == flow.session.number:
                 for output in self._outputs:
                     output.give(message, payload)
-            case AnonymizedFrame(stream=number) if session is not None and number == session.number:
-                self._send_to_sink(session, message, payload)
-            case FrameReport(stream=number) if session is not None and number == session.number:
-                self.statistics.report(message)
-                release = session.drop if message.dropped is not None else session.release_raw
-                self._camera.grant(release(message.number))
             case EncodingOpened() | EncodedPacket():
                 for output in self._outputs:
                     output.give(message, payload)
-            case LiveFrameWritten(session=number) if session is not None and number == session.number:
-                self._written(session, message)
             case SlateWritten():
                 self._slates.written(time.monotonic())
                 self.statistics.slates += 1
             case Preview():
                 self._shared.on_preview(message)
+            case _ if flow is not None:
+                flow.received(message, payload)
             case _:
                 pass  # of a session that is over
-
-    def detected(self, answer: DetectedFrame, payload: bytes) -> None:
-        """A detector has looked at a frame of this stream's session."""
-        session = self._session
-        if session is None or not session.knows(answer.frame):
-            return
-        session.answered(answer)
-        self._stages.pass_on("live-anonymizer", payload)
-
-    def cover_whole(self, frame: RawFrame) -> None:
-        """What is in this frame cannot be known in time."""
-        if self._session is not None and self._session.knows(frame):
-            self._session.answered(DetectedFrame(frame=frame, faces=None))
-            self._stages.send("live-anonymizer", UndetectedFrame(frame=frame))
-
-    def drop(self, frame: RawFrame) -> None:
-        """This frame is not looked at, because the machine cannot keep up."""
-        session = self._session
-        if session is None or not session.knows(frame):
-            return
-        self.statistics.dropped["overload"] += 1
-        self._stages.send("live-anonymizer", FrameDropped(session=session.number, number=frame.number))
-        self._camera.grant(session.drop(frame.number))
 
     def want_preview(self, message: PreviewWanted) -> None:
         self._stages.send("live-sink", message)
@@ -260,8 +198,8 @@ class StreamRun:
             return
         if self._given_up_until_s is not None:
             return  # the next tick starts another sink
-        if self._session is not None:
-            self._lose_what_was_at(role, self._session)
+        if self.flow is not None:
+            self.flow.lose(role)
         self._keep_stages()
 
     def _count_death(self, died: Died) -> bool:
@@ -283,42 +221,25 @@ class StreamRun:
                 f"the look-ahead is {plan.look_ahead_s:.2f} s: ring_mebibytes ({settings.ring_mebibytes}) holds no more"
             )
         try:
-            session = self._session = Session(opened, plan)
+            session = Session(opened, plan)
         except OSError as error:
             self._camera.lose(f"no memory for its pictures can be had ({error.strerror})")
             return
         self._log.info("{}x{} {} from {}", layout.width, layout.height, opened.codec, self._shown)
-        ready = session.ready(settings.detector, needs_keypoints=self._stages.needs_keypoints)
-        for role in ROLES:
-            self._stages.join(role, session)
-        self._shared.detectors.begin(ready, session.raw)
-        self._camera.begin(ready, session.raw, list(session.raw_grants()))
+        self.flow = PictureFlow(
+            session,
+            settings,
+            camera=self._camera,
+            dispatcher=self._shared.dispatcher,
+            detectors=self._shared.detectors,
+            stages=self._stages,
+            statistics=self.statistics,
+            on_picture=self._slates.pace.picture,
+        )
+        self.flow.begin()
         sound = SoundOpened(audio=opened.audio, codec=opened.audio_codec)
         for output in self._outputs:
             output.announce(sound)
-
-    def _take(self, session: Session, frame: RawFrame) -> None:
-        self.statistics.frame_in(time.monotonic())
-        for dropped in self._shared.dispatcher.submit(session.take(frame)):
-            self.drop(dropped)
-
-    def _send_to_sink(self, session: Session, frame: AnonymizedFrame, payload: bytes) -> None:
-        """But not what has become too old on the way, as when this process was stopped for a while."""
-        session.announce(frame)
-        if not session.is_older(frame.number, time.monotonic() - self.settings.max_latency_ms / 1000):
-            self._stages.pass_on("live-sink", payload)
-            return
-        grant, _ = session.written(frame.number, frame.slot)
-        self._stages.send("live-anonymizer", grant)
-        self.statistics.dropped["late"] += 1
-
-    def _written(self, session: Session, message: LiveFrameWritten) -> None:
-        grant, captured_s = session.written(message.number, message.slot)
-        self._stages.send("live-anonymizer", grant)
-        now_s = time.monotonic()
-        self._slates.pace.picture(now_s)
-        if captured_s is not None:
-            self.statistics.frame_out(now_s, captured_s)
 
     def _lose_camera(self, reason: str, died: Died | None) -> None:
         self._end_session()
@@ -329,14 +250,9 @@ class StreamRun:
             self._give_up(reason, has_sink=True)
 
     def _end_session(self) -> None:
-        session, self._session = self._session, None
-        if session is None:
-            return
-        self._shared.dispatcher.forget(session.number)
-        self._shared.detectors.end(session.number)
-        self._stages.leave(session)
-        self.statistics.dropped["lost"] += session.in_flight
-        session.close()
+        flow, self.flow = self.flow, None
+        if flow is not None:
+            flow.end()
 
     # Processes.
 
@@ -350,21 +266,8 @@ class StreamRun:
                 continue
             if role == "live-sink":
                 self._slates.begin_anew()
-            if self._session is not None:
-                self._lose_what_was_at(role, self._session)
-                self._stages.join(role, self._session)
-
-    def _lose_what_was_at(self, role: StageRole, session: Session) -> None:
-        """None of these frames goes out."""
-        before = session.in_flight
-        if role == "live-anonymizer":
-            self._shared.dispatcher.forget(session.number)
-            for grant in session.lose_all():
-                self._camera.grant(grant)
-        else:
-            for grant in session.lose_encoding():
-                self._stages.send("live-anonymizer", grant)
-        self.statistics.dropped["lost"] += before - session.in_flight
+            if self.flow is not None:
+                self.flow.join(role)
 
     def _give_up(self, reason: str, *, has_sink: bool) -> None:
         """has_sink: it is another process that dies, so that viewers can be told as long as the sink keeps the limit, too."""
@@ -386,19 +289,19 @@ class StreamRun:
         """Why there is no picture, if there is none."""
         if self._given_up_until_s is not None:
             return "failed"
-        if self._session is None:
+        if self.flow is None:
             return "no signal" if self._has_failed else "starting"
         return "too slow" if self.statistics.frames_out else "starting"
 
     def _set_state(self, now_s: float) -> None:
-        if self._session is not None and self.statistics.rate_out.per_second(now_s) > 0:
+        if self.flow is not None and self.statistics.rate_out.per_second(now_s) > 0:
             self._condition.become("running")
-        elif self._session is None and self._has_failed:
+        elif self.flow is None and self._has_failed:
             self._condition.become("no_signal")
 
     def status(self) -> StreamStatus:
         now_s = time.monotonic()
-        session = self._session
+        session = self.flow.session if self.flow is not None else None
         return stream_status(
             self.settings,
             self._condition,

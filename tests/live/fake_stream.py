@@ -8,6 +8,7 @@ from streamer.live.config import StreamSettings
 from streamer.live.detectors import Detectors
 from streamer.live.dispatch import LiveDispatcher
 from streamer.live.stream import Shared, StreamRun
+from streamer.messages import DetectedFrame, RawFrame
 from tests.live.fake_crew import FakeChild, FakeSupervisor
 
 
@@ -34,8 +35,8 @@ class StreamBench:
             backend="cpu",
             needs_keypoints=True,
             hang_limit_s=None,
-            on_answer=lambda answer, payload: self.stream.detected(answer, payload),
-            on_undetectable=lambda frame: self.stream.cover_whole(frame),
+            on_answer=self._detected,
+            on_undetectable=self._cover_whole,
         )
         shared = Shared(
             crew=self.supervisor.crew,
@@ -55,3 +56,11 @@ class StreamBench:
     def child(self, role: str) -> FakeChild:
         """The newest of a role."""
         return next(child for child in reversed(self.supervisor.started) if child.row.role == role)
+
+    def _detected(self, answer: DetectedFrame, payload: bytes) -> None:
+        if self.stream.flow is not None:
+            self.stream.flow.detected(answer, payload)
+
+    def _cover_whole(self, frame: RawFrame) -> None:
+        if self.stream.flow is not None:
+            self.stream.flow.cover_whole(frame)
