@@ -21,10 +21,12 @@ from streamer.errors import ExitCode, Interrupted, OutputError, VeilError
 from streamer.filters import check_filter
 from streamer.forkserver import ForkServer
 from streamer.image_job import ImageJob, run_image_jobs
-from streamer.job import JobResult, StopRequest, VideoJob, run_video_job
+from streamer.job import VideoJob, run_video_job
+from streamer.job_record import JobResult
 from streamer.messages import FrameReport, ImageDone
 from streamer.progress import ProgressView, clock, count_of
 from streamer.report import ReportWriter
+from streamer.supervisor import StopRequest
 
 
 @dataclass(kw_only=True)

@@ -8,7 +8,6 @@ source --RawFrame--> [waiting] --credit--> detector --DetectedFrame--> anonymize
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from streamer.encoders import OutputPlan
 from streamer.errors import InternalError, Interrupted
 from streamer.filters import needs_keypoints
 from streamer.forkserver import ForkServer
+from streamer.job_record import JobRecord, JobResult
 from streamer.messages import (
     AnonymizedFrame,
     AnonymizerSetup,
@@ -49,10 +49,7 @@ from streamer.messages import (
 from streamer.pipeline import VIDEO_PIPELINE, ProcessRow, readers
 from streamer.rings import RingMemory, SlotMismatchError, SlotTable
 from streamer.supervisor import StopRequest, Supervisor
-from streamer.tally import Tally
 from streamer.temporary import TemporaryOutput
-
-__all__ = ["JobResult", "StopRequest", "VideoJob", "run_video_job"]
 
 _STREAM = 0
 _GRACE_S = 3.0
@@ -67,31 +64,6 @@ class VideoJob:
     output: Path
     """The final name."""
     plan: OutputPlan
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobResult:
-    """What was done, for the user and the report."""
-
-    frames: int
-    covered_faces: int
-    """Covers of all frames together."""
-    tracks: int
-    covered_whole: int
-    """Frames that were covered whole."""
-    covers_by_reason: dict[str, int]
-    fallbacks: dict[str, int]
-    """Covers by why the filter covered otherwise than it is meant to."""
-    notes: list[str]
-    """What was dropped, damaged or degraded, a sentence each."""
-    is_damaged: bool
-    restarts: dict[str, int]
-    """By role."""
-    replaced_backends: dict[BackendReplaced, int]
-    """Backends that failed, by how many processes had to replace them."""
-    wall_s: float
-    cpu_s: dict[str, float]
-    """User and system time by role; `supervisor` is this process."""
 
 
 def run_video_job(
@@ -118,7 +90,7 @@ def run_video_job(
         with Supervisor(rings=rings, stop=stop, fork_server=fork_server, log_level=log_level) as supervisor:
             run = _VideoRun(job, settings, temporary.path, table, rings, supervisor, on_frame)
             run.start()
-            while not run.is_finished:
+            while not run.record.is_finished:
                 if stop.is_requested:
                     supervisor.shut_down(_GRACE_S)
                     raise Interrupted
@@ -131,7 +103,7 @@ def run_video_job(
         temporary.discard()
         for ring in rings.values():
             ring.close()
-    return run.result(wall_s=time.monotonic() - started_s, cpu_s=cpu_s)
+    return run.record.result(wall_s=time.monotonic() - started_s, cpu_s=cpu_s)
 
 
 class _VideoRun:
@@ -174,17 +146,7 @@ class _VideoRun:
         self._safe_slots = SlotTable(0)
         self._dispatcher = CreditDispatcher()
         self._frame_decoder = Decoder((RawFrame,))
-        self._tally = Tally()
-        self._written = 0
-        self._ended: SourceEnded | None = None
-        self._finished: SinkFinished | None = None
-        self._restarts: Counter[str] = Counter()
-        self._replaced: Counter[BackendReplaced] = Counter()
-        self._notes: list[str] = []
-
-    @property
-    def is_finished(self) -> bool:
-        return self._finished is not None
+        self.record = JobRecord()
 
     def start(self) -> None:
         for row in self._table:
@@ -203,24 +165,6 @@ class _VideoRun:
         for name, payload in self._dispatcher.assign():
             self._supervisor.send_to(name, payload)
 
-    def result(self, *, wall_s: float, cpu_s: dict[str, float]) -> JobResult:
-        assert self._ended is not None
-        assert self._finished is not None
-        return JobResult(
-            frames=self._tally.frames,
-            covered_faces=self._tally.reasons.total(),
-            tracks=len(self._tally.tracks),
-            covered_whole=self._tally.covered_whole,
-            covers_by_reason=dict(self._tally.reasons),
-            fallbacks=dict(self._tally.fallbacks),
-            notes=[*self._ended.notes, *self._notes, *self._finished.notes],
-            is_damaged=self._ended.is_damaged,
-            restarts=dict(self._restarts),
-            replaced_backends=dict(self._replaced),
-            wall_s=wall_s,
-            cpu_s=cpu_s,
-        )
-
     def _act(self, child: Child, message: Message, payload: bytes) -> None:
         match message:
             case Ready():
@@ -238,21 +182,21 @@ class _VideoRun:
             case FrameReport():
                 self._report(message)
             case BackendReplaced():
-                self._replaced[message] += 1
+                self.record.replaced_backends[message] += 1
             case AnonymizedFrame():
                 self._safe_slots.check(message)
                 self._pass_on(message, payload)
             case FrameWritten():
-                self._written += 1
+                self.record.written += 1
                 self._grant("safe", message.slot, self._safe_slots.release(message.slot))
                 self._allow_finish()
             case SourceEnded():
-                self._ended = message
+                self.record.ended = message
                 self._look_at(self._planner.end())
                 self._pass_on(message, payload)
                 self._allow_finish()
             case SinkFinished():
-                self._finish(message)
+                self.record.finish(message)
             case _:
                 self._pass_on(message, payload)
 
@@ -279,11 +223,11 @@ class _VideoRun:
             ring_mebibytes=settings.ring_mebibytes,
         )
         if plan.look_ahead_s is not None:
-            self._notes.append(
+            self.record.notes.append(
                 f"The look-ahead is {plan.look_ahead_s:.2f} s instead of {settings.tracker.look_ahead_s:.2f} s, "
                 f"because ring_mebibytes ({settings.ring_mebibytes}) holds no more pictures."
             )
-            logger.warning(self._notes[-1])
+            logger.warning(self.record.notes[-1])
         self._rings["raw"].resize(opened.layout, plan.raw_slots)
         self._rings["safe"].resize(opened.layout, plan.safe_slots)
         self._raw_slots, self._safe_slots = SlotTable(plan.raw_slots), SlotTable(plan.safe_slots)
@@ -318,22 +262,17 @@ class _VideoRun:
 
     def _report(self, report: FrameReport) -> None:
         self._grant("raw", report.raw_slot, self._raw_slots.release(report.raw_slot))
-        self._tally.add(report)
+        self.record.tally.add(report)
         self._on_frame(report)
 
     def _allow_finish(self) -> None:
         """Once it has every frame, the sink completes and checks its file, which takes longer than any frame."""
-        if self._ended is None or self._written < self._ended.frames:
+        frames = self.record.frames_if_written
+        if frames is None:
             return
         for row in readers(self._table, AnonymizedFrame):
             for child in self._supervisor.children(row.role):
-                child.hang_limit_s = row.finish_limit_s + row.finish_limit_s_per_frame * self._ended.frames
-
-    def _finish(self, finished: SinkFinished) -> None:
-        expected = None if self._ended is None else self._ended.frames
-        if not expected == finished.frames == self._tally.frames:
-            raise InternalError(f"frames decoded: {expected}, anonymized: {self._tally.frames}, written: {finished.frames}")
-        self._finished = finished
+                child.hang_limit_s = row.finish_limit_s + row.finish_limit_s_per_frame * frames
 
     def _bury(self, died: Died) -> None:
         """Put another process in the place of the dead one, if its row allows, and see to the frame that it held."""
@@ -347,7 +286,7 @@ class _VideoRun:
             undetected = UndetectedFrame(frame=frame)
             self._look_at(self._planner.answer(frame, None))
             self._pass_on(undetected, encode(undetected))
-        self._restarts[row.role] += 1
+        self.record.restarts[row.role] += 1
         self._start(row)
 
     def _pass_on(self, message: Message, payload: bytes) -> None:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from streamer.job import StopRequest
+from streamer.supervisor import StopRequest
 
 
 @contextlib.contextmanager

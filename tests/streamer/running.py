@@ -22,10 +22,12 @@ import pytest
 from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings
 from streamer.encoders import plan_output
 from streamer.forkserver import ForkServer
-from streamer.job import JobResult, StopRequest, VideoJob, run_video_job
+from streamer.job import VideoJob, run_video_job
+from streamer.job_record import JobResult
 from streamer.messages import FrameReport
 from streamer.pipeline import VIDEO_PIPELINE, ProcessRow
 from streamer.probe import probe
+from streamer.supervisor import StopRequest
 
 REPOSITORY = Path(__file__).parents[2]
 FRAMES = 60

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamer.errors import InternalError, Interrupted, VeilError
-from streamer.job import StopRequest
 from streamer.messages import FrameReport
+from streamer.supervisor import StopRequest
 from tests.streamer.faulty_workers import FAULTY_FRAME, MARKER
 from tests.streamer.running import FRAMES, Finished, child, nothing_left_behind, run, table_with, write_clip
 

@@ -22,10 +22,11 @@ from streamer.encoders import plan_output
 from streamer.errors import ExitCode, InputError, Interrupted, OutputError, UsageError
 from streamer.forkserver import ForkServer
 from streamer.image_job import ImageJob, run_image_jobs
-from streamer.job import StopRequest, VideoJob, run_video_job
+from streamer.job import VideoJob, run_video_job
 from streamer.messages import FrameReport, ImageDone
 from streamer.pipeline import IMAGE_PIPELINE
 from streamer.probe import probe
+from streamer.supervisor import StopRequest
 from tests.streamer.running import FRAMES, REPOSITORY, SIZE, SQUARE, nothing_left_behind, run, table_with, write_clip
 
 BLACKOUT = AnonymizeSettings(detector=DetectorSettings(processes=1), filter=FilterSettings(name="blackout", soft_edge=0.0))
