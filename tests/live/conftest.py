@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from models.detectors import FaceDetector
 from streamer.demo import make_demo_clip
 from tests.live import scene
 from tests.live.camera import Camera
+from tests.live.camera_bench import CameraBench
 from tests.live.people import open_finder, open_judge
 from tests.live.rtsp_control import RtspServer
 from tests.live.witness import Footage, look_at_footage
@@ -55,3 +57,20 @@ def footage(tmp_path_factory: pytest.TempPathFactory, judge: FaceDetector) -> Fo
     clip = tmp_path_factory.mktemp("footage") / "people.mp4"
     make_demo_clip(clip, size=scene.SIZE, duration_s=4.0, rate=scene.RATE)
     return look_at_footage(clip, judge, open_finder())
+
+
+@pytest.fixture
+def benches() -> Iterator[list[CameraBench]]:
+    running: list[CameraBench] = []
+    yield running
+    for bench in running:
+        bench.close()
+
+
+@pytest.fixture
+def open_camera(benches: list[CameraBench]) -> Any:
+    def open_one(url: str | Path, **changes: Any) -> CameraBench:
+        benches.append(CameraBench(str(url), **changes))
+        return benches[-1]
+
+    return open_one

@@ -17,7 +17,6 @@ from streamer.live.encoding import LiveEncoder, frame_to_encode, shape_of
 from streamer.live.messages import CLOCK, EncodedPacket, EncodingOpened, OutputNote, Published, SoundOpened
 from streamer.messages import AudioPacket, Message
 from streamer.pictures import PictureLayout
-from streamer.workers import Worker
 
 RATE = 25
 TICKS = CLOCK // RATE
@@ -92,10 +91,6 @@ def mixed(pictures: Iterable[EncodedPacket], sound: Iterable[AudioPacket], *, de
     timed: list[tuple[float, EncodedPacket | AudioPacket]] = [(packet.pts / CLOCK + delay_s, packet) for packet in pictures]
     timed += [((packet.pts or 0) * packet.time_base[0] / packet.time_base[1], packet) for packet in sound]
     return [packet for _, packet in sorted(timed, key=lambda pair: pair[0])]
-
-
-def answers(worker: Worker, *messages: Message) -> list[Message]:
-    return [answer for message in messages for answer in worker.process(message)]
 
 
 def acknowledged(given: Iterable[Message]) -> tuple[int, int]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from streamer.messages import AnonymizedFrame, RawFrame
 from streamer.pictures import PictureLayout, Plane
 from streamer.rings import Access, RingHandle, RingInbox, RingMemory, RingOutbox, RingReader, RingWriter, SlotState
-from tests.live.frames import LAYOUT
+from tests.live.frames import LAYOUT, raw_frame, ready
 
 SLOTS = 8
 SQUARE = 12
 WHITE = 235
 BRIGHT = 150
 """Nothing in a picture is so bright but its face."""
+READY = ready(raw_slots=SLOTS, safe_slots=SLOTS, window_frames=3)
 
 
 class SessionRings:
@@ -82,3 +85,9 @@ class Postbox:
             outbox.close()
         for inbox in self.inboxes.values():
             inbox.close()
+
+
+def frame(number: int, **changes: Any) -> RawFrame:
+    """One that is new, in the slot whose turn it is."""
+    now = {"captured_s": time.monotonic(), "slot": number % SLOTS, "is_cut": number == 0, "effort": "thorough"}
+    return raw_frame(number, **{**now, **changes})

@@ -33,7 +33,8 @@ from streamer.messages import AnonymizedFrame, Message
 from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout
 from streamer.rings import RingHandle, RingMemory, SlotState
 from streamer.workers.live_sink import LiveSinkWorker
-from tests.live.encoded import LAYOUT, TICKS, answers, number_of, numbered_planes
+from tests.live.encoded import LAYOUT, TICKS, number_of, numbered_planes
+from tests.workers import answers
 
 SLOTS = 4
 

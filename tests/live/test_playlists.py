@@ -12,7 +12,8 @@ from streamer.errors import OutputError
 from streamer.live.config import OutputSettings
 from streamer.live.messages import CLOCK, PublisherSetup, SoundOpened
 from streamer.workers.publisher import PublisherWorker
-from tests.live.encoded import LAYOUT, acknowledged, answers, encoded, mixed, notes, number_of, read_numbers, sounding
+from tests.live.encoded import LAYOUT, acknowledged, encoded, mixed, notes, number_of, read_numbers, sounding
+from tests.workers import answers
 
 SILENCE = SoundOpened(audio=b"", codec="")
 

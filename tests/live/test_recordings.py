@@ -24,7 +24,6 @@ from tests.live.encoded import (
     LAYOUT,
     RATE,
     acknowledged,
-    answers,
     encoded,
     mixed,
     notes,
@@ -33,6 +32,7 @@ from tests.live.encoded import (
     read_sound,
     sounding,
 )
+from tests.workers import answers
 
 SILENCE = SoundOpened(audio=b"", codec="")
 

@@ -23,8 +23,9 @@ from streamer.live.messages import CLOCK, EncodedPacket, PublisherSetup, SoundOp
 from streamer.messages import AudioPacket
 from streamer.workers.publisher import PublisherWorker
 from tests.live.child import REPOSITORY
-from tests.live.encoded import RATE, acknowledged, answers, encoded, mixed, notes, number_of, sounding
+from tests.live.encoded import RATE, acknowledged, encoded, mixed, notes, number_of, sounding
 from tests.live.rtsp_control import Passwords, RtspServer
+from tests.workers import answers
 
 SILENCE = SoundOpened(audio=b"", codec="")
 SECRET = "pa55/word@of#it"
@@ -192,7 +193,8 @@ from streamer.live.config import OutputSettings
 from streamer.live.messages import PublisherSetup, SoundOpened
 from streamer.pictures import PictureLayout
 from streamer.workers.publisher import PublisherWorker
-from tests.live.encoded import answers, encoded
+from tests.live.encoded import encoded
+from tests.workers import answers
 
 opened, pictures = encoded(range(50), keyframe_s=0.04, layout=PictureLayout(width=640, height=480, pixel_format="yuv420p"))
 worker = PublisherWorker({})

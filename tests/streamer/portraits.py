@@ -9,11 +9,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from models import baselines
 from models.detectors import Effort, Render, RgbImage, Size, image_render, open_detector
 from models.faces import Boxes, Faces
+from streamer.cli import main
 from streamer.demo_figures import portrait_names, read_portrait
 from tests.media import Clip, write_clip
 
@@ -126,3 +128,11 @@ class KnowingDetector:
 
 def knowing_detector(count: int = FRAMES) -> KnowingDetector:
     return KnowingDetector([box_in(number)[None] for number in range(count)])
+
+
+def verify(*arguments: str | Path) -> int:
+    """The exit code of the command."""
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", "-q", *map(str, arguments)])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code

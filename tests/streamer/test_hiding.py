@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import cv2
@@ -11,77 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
-from PIL import Image
 
-import streamer
 from models.faces import Boxes
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
-from streamer.filters import FILTERS, Fill, mask_shape
+from streamer.filters import FILTERS, Fill
 from streamer.hiding import Hider, PhotoHider
-from streamer.masks import FaceMask, face_mask, region_size
+from streamer.masks import FaceMask, region_size
 from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane, RgbPixels, region_to_rgb
 from streamer.raw_pictures import RawPicture
-
-FACE = next((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))
-SIZE = (64, 48)
-CLASSIC = sorted(set(FILTERS) - {"gan"})
-"""Filters that need neither keypoints nor a network."""
-FACELESS = ["blackout", "solid", "image"]
-"""Filters whose fill depends on nothing of the picture."""
-
-lengths = st.one_of(st.sampled_from([0.5, 1.0, 2.0]), st.floats(1, 90, width=32))
-box = st.tuples(st.floats(-40, 70, width=32), st.floats(-40, 60, width=32), lengths, lengths)
-some_boxes = st.lists(box, min_size=1, max_size=4).map(
-    lambda rows: np.array([[x, y, x + width, y + height] for x, y, width, height in rows], np.float32)
-)
-filter_settings = st.builds(
-    FilterSettings,
-    name=st.sampled_from(CLASSIC),
-    mask=st.sampled_from(["ellipse", "box"]),
-    margin=st.sampled_from([0.0, 0.05, 0.5]),
-    soft_edge=st.sampled_from([0.0, 0.1, 0.7]),
-    cells=st.sampled_from([1, 8, 64]),
-    image=st.just(str(FACE)),
-)
-layouts = st.builds(
-    PictureLayout,
-    width=st.just(SIZE[0]),
-    height=st.just(SIZE[1]),
-    pixel_format=st.sampled_from(sorted(PIXEL_FORMATS)),
-    color=st.builds(
-        ColorTags, range=st.sampled_from([0, 1, 2]), matrix=st.sampled_from([1, 2, 6, 9]), transfer=st.sampled_from([2, 16, 18])
-    ),
-)
-
-
-def noise(layout: PictureLayout, seed: int = 0) -> tuple[Plane, ...]:
-    planes = layout.planes(np.zeros(layout.nbytes, np.uint8))
-    rng = np.random.default_rng(seed)
-    for plane in planes:
-        plane[:] = rng.integers(0, 1 << PIXEL_FORMATS[layout.pixel_format].bits, plane.shape)
-    return planes
-
-
-def masks_of(layout: PictureLayout, boxes: Boxes, setting: FilterSettings) -> list[FaceMask]:
-    form = PIXEL_FORMATS[layout.pixel_format]
-    steps = (1 << form.chroma_x_shift, 1 << form.chroma_y_shift)
-    found = [
-        face_mask(row, SIZE, shape=mask_shape(setting), margin=setting.margin, soft_edge=setting.soft_edge, steps=steps)
-        for row in boxes
-    ]
-    return [mask for mask in found if mask is not None]
-
-
-def weights(layout: PictureLayout, boxes: Boxes, setting: FilterSettings) -> list[NDArray[np.uint8]]:
-    """For each plane the greatest weight that any mask has at a sample, or in chroma at any pixel that the sample colours."""
-    luma = np.zeros((layout.height, layout.width), np.uint8)
-    for mask in masks_of(layout, boxes, setting):
-        x1, y1, x2, y2 = mask.region
-        np.maximum(luma[y1:y2, x1:x2], mask.alpha, out=luma[y1:y2, x1:x2])
-    grids = [luma.reshape(rows, layout.height // rows, columns, layout.width // columns) for rows, columns in layout.plane_shapes]
-    return [grid.max(axis=(1, 3)) for grid in grids]
+from tests.streamer.hidden import CLASSIC, FACE, FACELESS, SIZE, filter_settings, layouts, masks_of, noise, some_boxes, weights
 
 
 def hidden(layout: PictureLayout, raw: Sequence[Plane], boxes: Boxes, setting: FilterSettings) -> tuple[Plane, ...]:
@@ -294,60 +232,6 @@ def test_a_picture_covered_whole_is_evenly_dark_grey(pixel_format: str, color_ra
     rgb = region_to_rgb(safe, layout, (0, 0, 64, 48)).astype(float) / np.iinfo(layout.dtype).max
     assert np.ptp(rgb, axis=(0, 1)).max() == 0
     assert np.abs(rgb - 0.2 * (0.58 if transfer == 16 else 1)).max() < 0.01
-
-
-PHOTO_SHAPES = [(48, 64), (48, 64, 3), (48, 64, 4)]
-
-
-@settings(max_examples=150, deadline=None)
-@given(shape=st.sampled_from(PHOTO_SHAPES), dtype=st.sampled_from([np.uint8, np.uint16]), boxes=some_boxes, setting=filter_settings)
-def test_photos_change_only_under_masks_and_keep_their_alpha(
-    shape: tuple[int, ...], dtype: type[np.unsignedinteger], boxes: Boxes, setting: FilterSettings
-) -> None:
-    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-    before = image.copy()
-    safe, failed = PhotoHider(setting).hide_rgb(image, boxes)
-    (weight,) = weights(PictureLayout(width=64, height=48, pixel_format="gray"), boxes, setting)
-    np.testing.assert_array_equal(image, before)
-    assert failed == {}
-    assert safe.dtype == dtype
-    np.testing.assert_array_equal(safe[weight == 0], image[weight == 0])
-    if len(shape) == 3 and shape[2] == 4:
-        np.testing.assert_array_equal(safe[:, :, 3], image[:, :, 3])
-    if setting.name in FACELESS:
-        other = image.copy()
-        colors = other if other.ndim == 2 else other[:, :, :3]
-        colors[weight == 255] ^= np.iinfo(dtype).max
-        np.testing.assert_array_equal(PhotoHider(setting).hide_rgb(other, boxes)[0][weight == 255], safe[weight == 255])
-
-
-@pytest.mark.parametrize("name", ["pixelate", "heavy-blur"])
-def test_a_photo_on_a_box_mask_is_the_published_baseline(name: str) -> None:
-    image = np.asarray(Image.open(FACE).convert("RGB"))
-    face = np.ascontiguousarray(image[101:430, 87:402])
-    kernel = max(1, int(0.3 * (402 - 87)))
-    expected = (
-        cv2.resize(cv2.resize(face, (8, 8)), (402 - 87, 430 - 101)) if name == "pixelate" else cv2.blur(face, (kernel, kernel))
-    )
-    setting = FilterSettings(name=name, mask="box", margin=0, soft_edge=0)
-    safe, failed = PhotoHider(setting).hide_rgb(image, np.array([[87, 101, 402, 430]], np.float32))
-    assert failed == {}
-    np.testing.assert_array_equal(safe[101:430, 87:402], expected)
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((4, 4, 2), np.uint8),
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((2, 4, 4, 3), np.uint8),
-        np.zeros((4, 4), bool),
-        np.zeros(4, np.uint8),
-    ],
-)
-def test_an_image_of_another_kind_is_refused(image: NDArray[Any]) -> None:
-    with pytest.raises(ValueError, match="a photo must be"):
-        PhotoHider(FilterSettings(name="heavy-blur")).hide_rgb(image, np.zeros((0, 4), np.float32))
 
 
 def test_a_hider_without_a_usable_filter_cannot_be_made() -> None:

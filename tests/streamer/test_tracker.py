@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,47 +13,7 @@ from numpy.typing import NDArray
 from models.faces import Faces, no_faces
 from streamer.config import TrackerSettings
 from streamer.tracker import TrackedFrame, Tracker
-
-FRAME_SIZE = (1280, 720)
-RATE = 25
-LOOK_AHEAD_S = 0.5
-
-Box = tuple[float, float, float, float]
-
-
-def square(x: float, y: float, size: float) -> Box:
-    """A box about a centre."""
-    return (x - size / 2, y - size / 2, x + size / 2, y + size / 2)
-
-
-def faces_at(*boxes: Box, keypoint_score: float = 0.0) -> Faces:
-    if not boxes:
-        return no_faces()
-    array = np.array(boxes, np.float32)
-    middle = (array[:, :2] + array[:, 2:]) / 2
-    return Faces(
-        boxes=array,
-        scores=np.full(len(boxes), 0.9, np.float32),
-        keypoints=np.repeat(middle[:, None], 7, axis=1),
-        keypoint_scores=np.full((len(boxes), 7), keypoint_score, np.float32),
-    )
-
-
-def track(
-    frames: Sequence[Faces | None],
-    *,
-    times_s: Sequence[float] | None = None,
-    cuts: Sequence[int] = (),
-    look_ahead_s: float = LOOK_AHEAD_S,
-    max_frames: int | None = None,
-) -> list[TrackedFrame]:
-    """All frames through a tracker, in the order in which they come out."""
-    tracker = Tracker(TrackerSettings(look_ahead_s=look_ahead_s), FRAME_SIZE, max_frames=max_frames)
-    tracked: list[TrackedFrame] = []
-    for number, faces in enumerate(frames):
-        time_s = number / RATE if times_s is None else times_s[number]
-        tracked += tracker.push(number, time_s, faces, is_cut=number in cuts)
-    return tracked + tracker.flush()
+from tests.streamer.tracking import FRAME_SIZE, LOOK_AHEAD_S, RATE, Box, faces_at, square, track
 
 
 def contains(outer: NDArray[np.float32], inner: Box, error_px: float = 1e-3) -> bool:
@@ -285,32 +244,6 @@ def test_a_cut_lets_the_frames_before_it_leave() -> None:
     for number in range(5):
         assert tracker.push(number, number / RATE, no_faces(), is_cut=False) == []
     assert [frame.number for frame in tracker.push(5, 5 / RATE, no_faces(), is_cut=True)] == [0, 1, 2, 3, 4]
-
-
-def noisy_line(noise_px: float, count: int = 400) -> tuple[NDArray[np.float64], list[Faces]]:
-    """True centres of a face that moves evenly, and its noisy detections."""
-    generator = np.random.default_rng(5)
-    centres = np.stack([200 + 2.0 * np.arange(count), 100 + 1.0 * np.arange(count)], axis=1)
-    return centres, [faces_at(square(x, y, 90)) for x, y in centres + generator.normal(0, noise_px, (count, 2))]
-
-
-def centres_of(frames: Sequence[TrackedFrame]) -> NDArray[np.float64]:
-    return np.array([(frame.boxes[0, :2] + frame.boxes[0, 2:]) / 2 for frame in frames], np.float64)
-
-
-def test_smoothing_calms_jitter() -> None:
-    _, frames = noisy_line(2.0)
-    raw = np.array([(faces.boxes[0, :2] + faces.boxes[0, 2:]) / 2 for faces in frames])
-    smoothed = centres_of(track(frames))
-    raw_acceleration = np.abs(np.diff(raw, 2, axis=0)).mean()
-    assert np.abs(np.diff(smoothed, 2, axis=0)).mean() < 0.3 * raw_acceleration
-
-
-def test_smoothing_has_no_lag() -> None:
-    centres, frames = noisy_line(2.0)
-    error = centres_of(track(frames)) - centres
-    assert np.abs(error[:5].mean(axis=0)).max() < 2.0
-    assert np.abs(error.mean(axis=0)).max() < 0.2  # one frame of lag would be 2 px and 1 px
 
 
 def test_frames_leave_as_soon_as_their_look_ahead_is_known() -> None:

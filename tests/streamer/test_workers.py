@@ -13,13 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.backends import BACKENDS, InferenceBackend, fallback
 from models.faces import Faces, no_faces
 from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings, TrackerSettings
 from streamer.effort import THOROUGH_EVERY_S
 from streamer.encoders import plan_output
 from streamer.errors import InputError, UsageError
-from streamer.images import read_image
 from streamer.messages import (
     AnonymizedFrame,
     AnonymizerSetup,
@@ -28,9 +26,6 @@ from streamer.messages import (
     DetectorSetup,
     FacesRecord,
     FrameReport,
-    ImageDone,
-    ImageSetup,
-    ImageTask,
     Message,
     RawFrame,
     SinkSetup,
@@ -44,14 +39,13 @@ from streamer.messages import (
 from streamer.pictures import PictureLayout
 from streamer.probe import probe
 from streamer.rings import RingHandle, RingMemory, SlotMismatchError, SlotState
-from streamer.workers import Worker
 from streamer.workers.anonymizer import AnonymizerWorker
 from streamer.workers.detector import DetectorWorker
-from streamer.workers.image import ImageWorker
 from streamer.workers.sink import SinkWorker
 from streamer.workers.source import SourceWorker
 from tests.streamer.faulty_workers import SquareDetectorWorker
-from tests.streamer.running import FRAMES, REPOSITORY, SIZE, SQUARE, write_clip
+from tests.streamer.running import FRAMES, SIZE, SQUARE, write_clip
+from tests.workers import answers
 
 LAYOUT = PictureLayout(width=64, height=48, pixel_format="yuv420p")
 SLOTS = 40
@@ -85,10 +79,6 @@ def rings() -> Iterator[dict[str, RingMemory]]:
 
 def handles(rings: dict[str, RingMemory], **rights: Any) -> dict[str, RingHandle]:
     return {name: RingHandle(rings[name].descriptor(access)) for name, access in rights.items()}
-
-
-def answers(worker: Worker, *messages: Message) -> list[Message]:
-    return [answer for message in messages for answer in worker.process(message)]
 
 
 def frame(number: int, **changes: Any) -> RawFrame:
@@ -319,51 +309,3 @@ def test_a_sink_refuses_a_picture_that_is_not_safe(clip: Path, tmp_path: Path, r
         pass
     with pytest.raises(SlotMismatchError):
         answers(worker, anonymized(0))
-
-
-FACE = REPOSITORY / "streamer" / "demo_faces" / "100001.jpg"
-
-
-def test_an_image_is_written_without_its_face(tmp_path: Path) -> None:
-    worker = ImageWorker({})
-    answers(worker, ImageSetup(settings=AnonymizeSettings(filter=FilterSettings(name="blackout"))))
-    task = ImageTask(number=4, source=str(FACE), temporary=str(tmp_path / "part.jpg"), output=str(tmp_path / "out.jpg"))
-    (done,) = answers(worker, task)
-    assert isinstance(done, ImageDone)
-    assert (done.number, done.error, len(done.covers), done.covers[0].reason) == (4, None, 1, "detected")
-    before, after = (read_image(path).rgb for path in (FACE, tmp_path / "part.jpg"))
-    x1, y1, x2, y2 = (int(value) for value in done.covers[0].box)
-    assert before[y1:y2, x1:x2].mean() > 60
-    assert after[(y1 + y2) // 2 - 20 : (y1 + y2) // 2 + 20, (x1 + x2) // 2 - 20 : (x1 + x2) // 2 + 20].max() < 12
-    assert np.abs(before[:16, :16].astype(int) - after[:16, :16]).mean() < 3, "the background changed"
-
-
-@pytest.mark.parametrize("what", ["missing", "unwritable"])
-def test_an_image_that_cannot_be_done_is_an_answer(what: str, tmp_path: Path) -> None:
-    worker = ImageWorker({})
-    answers(worker, ImageSetup(settings=AnonymizeSettings()))
-    source = FACE if what == "unwritable" else tmp_path / "none.jpg"
-    temporary = tmp_path / "part.jpg" if what == "missing" else tmp_path / "no folder" / "part.jpg"
-    (done,) = answers(worker, ImageTask(number=0, source=str(source), temporary=str(temporary), output=str(tmp_path / "out.jpg")))
-    assert isinstance(done, ImageDone)
-    assert done.error is not None
-    assert done.error.startswith(str(source if what == "missing" else tmp_path / "out.jpg"))
-    assert done.exit_code == (3 if what == "missing" else 5)
-
-
-def no_device(network: bytes, *, threads: int, precision: str) -> InferenceBackend:
-    raise RuntimeError("no such device")
-
-
-def test_an_image_says_which_backend_had_to_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fallback, "_replacements", [])
-    row = BACKENDS["openvino"]._replace(factory=f"{__name__}:no_device", packages=())
-    monkeypatch.setitem(BACKENDS, "openvino", row)
-    worker = ImageWorker({})
-    answers(worker, ImageSetup(settings=AnonymizeSettings(filter=FilterSettings(name="blackout"), backend="openvino")))
-    for number in range(2):
-        part = tmp_path / f"part{number}.jpg"
-        (done,) = answers(worker, ImageTask(number=number, source=str(FACE), temporary=str(part), output=str(tmp_path / "out.jpg")))
-        assert isinstance(done, ImageDone)
-        assert (done.error, len(done.covers)) == (None, 1)
-        assert "centerface.onnx on openvino failed and is replaced by cpu: no such device." in done.notes
