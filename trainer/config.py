@@ -142,6 +142,16 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     nearest: bool = False
     """Of two noises for one picture only the face nearer to the original is tied to it (`perceptual`, `reconstruction`), so that
     the other is free to be another person."""
+    identity: NotNegative = 0.0
+    """Weight of the demand that a face recogniser does not take a generated face for the original one."""
+    identity_target: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 1.2
+    """Distance of their descriptors (0 to 2; two people have about 1.14) that is demanded; more is not rewarded."""
+    diversity_identity: NotNegative = 0.0
+    """Weight of the demand that the recogniser takes the faces of two noises for two people."""
+    diversity_identity_target: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 1.0
+    """Distance of their descriptors that is demanded; more is not rewarded."""
+    identity_weights: str | None = None
+    """File with the recogniser's weights, as `veil-train import-faceres` writes it."""
     adaptive_target: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] | None = None
     """Both discriminators see varied pictures, the more of them the further the mean sign of the scores of real pictures is above
     this (0.6 in the publication), so that a small data set is not learned by heart; null varies nothing."""
@@ -153,6 +163,8 @@ class LossSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("loss.adaptive_target needs loss.kind non-saturating: the sign of other scores means nothing")
         if self.nearest and not self.pairs_noises:
             raise ValueError("loss.nearest needs two noises for each picture: loss.diversity or loss.diversity_features above 0")
+        if self.recognizes and self.identity_weights is None:
+            raise ValueError("loss.identity and loss.diversity_identity need loss.identity_weights: see veil-train import-faceres")
 
     @property
     def looks_at_features(self) -> bool:
@@ -160,9 +172,14 @@ class LossSettings(Settings, frozen=True, kw_only=True):
         return self.features > 0 or self.perceptual > 0 or self.diversity_features > 0
 
     @property
+    def recognizes(self) -> bool:
+        """Whether the frozen recogniser is needed."""
+        return self.identity > 0 or self.diversity_identity > 0
+
+    @property
     def pairs_noises(self) -> bool:
         """Whether half of the generator's batch repeats the other half with other noise."""
-        return self.diversity > 0 or self.diversity_features > 0
+        return self.diversity > 0 or self.diversity_features > 0 or self.diversity_identity > 0
 
 
 class OptimizerSettings(Settings, frozen=True, kw_only=True):

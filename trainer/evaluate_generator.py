@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from trainer.config import AugmentSettings, DataSettings
 from trainer.dataset import DataError, LabelledFolder
 from trainer.features import FeatureError
 from trainer.frechet import FeatureNetwork, InceptionFeatures, LiteFeatures
-from trainer.generator_evaluation import Chance, Evaluation, Judges, MethodFigures
+from trainer.generator_evaluation import FOUND, KNOWN, Chance, Evaluation, Judges, MethodFigures, has_eyes
 from trainer.generator_metrics import KeypointFigures, Spread, open_face_detector
 from trainer.methods import EvaluationFace, all_methods, choose_faces, generate
 from trainer.painter import Painter, open_painter
@@ -59,7 +60,8 @@ class Report:
     why_no_recognizer: str
     """Empty where there is one."""
     recognized_faces: int
-    chance: Chance
+    chance: Mapping[str, Chance]
+    """Of two different people of the set, for each alignment of the recogniser; empty where nothing recognises."""
     methods: tuple[MethodFigures, ...]
     spread: Spread
 
@@ -76,6 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--margin", type=_margin, default=0.0, help="growth of the mask, as filter.margin (default: 0)")
     parser.add_argument("--recognizer", choices=("auto", "none", *RECOGNIZERS), default="auto", help="auto: if it is installed")
     parser.add_argument("--recognize-count", type=_count, default=200, help="faces shown to the recogniser (default: 200)")
+    parser.add_argument(
+        "--known-eyes", action="store_true", help="show the recogniser each face once more, aligned by the labelled eyes and nose"
+    )
     parser.add_argument("--inception", type=Path, help="TorchScript file of InceptionV3: one more Fréchet distance")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--grid", type=Path, help=f"write a PNG of {GRID_FACES} random faces: original, given, z = 0, random z")
@@ -160,7 +165,10 @@ def _evaluate(arguments: argparse.Namespace) -> Report:
         find_keypoints=NetworkKeypoints().locate,
         recognizer=recognizer,
         recognized_faces=recognized,
+        knows_eyes=arguments.known_eyes,
     )
+    if KNOWN in judges.alignments and not any(map(has_eyes, faces[:recognized])):
+        raise DataError(f"{arguments.data}: no face has its eyes and nose labelled inside its box; leave --known-eyes out")
     evaluation, chance, methods, spread = _measure(faces, judges, painter, arguments.seed)
     return Report(
         weights=str(arguments.weights),
@@ -188,7 +196,7 @@ def _described(recognizer: Recognizer) -> str:
 
 def _measure(
     faces: list[EvaluationFace], judges: Judges, painter: Painter, seed: int
-) -> tuple[Evaluation, Chance, tuple[MethodFigures, ...], Spread]:
+) -> tuple[Evaluation, dict[str, Chance], tuple[MethodFigures, ...], Spread]:
     """All figures, on a terminal with a progress bar."""
     methods = all_methods(painter, seed)
     spread_faces = min(SPREAD_FACES, len(faces))
@@ -225,16 +233,9 @@ def print_report(report: Report, console: Console) -> None:
     table = Table(title=f"{report.weights}: {report.resolution} pixels, {report.images_seen:,} images seen")
     table.add_column("method")
     table.add_column("replaced")
-    for heading in (
-        "found again",
-        *names,
-        *(f"error {group}" for group in groups),
-        DETECTOR_ERROR,
-        "same person",
-        "another person",
-        "distance",
-        "seam",
-    ):
+    alignments = list(report.chance) or [FOUND]
+    people = (f"{heading} ({alignment})" for alignment in alignments for heading in ("same person", "another person", "distance"))
+    for heading in ("found again", *names, *(f"error {group}" for group in groups), DETECTOR_ERROR, *people, "seam"):
         table.add_column(heading, justify="right")
     for row in report.methods:
         table.add_row(
@@ -244,9 +245,7 @@ def print_report(report: Report, console: Console) -> None:
             *(f"{row.frechet[name]:.2f}" for name in names),
             *(describe_error(row.keypoints[group]) for group in groups),
             describe_error(row.detector_keypoints),
-            _percent(row.re_identified),
-            _percent(row.taken_for_another),
-            _number(row.embedding_distance),
+            *(text for alignment in alignments for text in _recognized(row, alignment)),
             _number(row.seam),
         )
     console.print(table)
@@ -254,8 +253,15 @@ def print_report(report: Report, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
 
 
+def _recognized(row: MethodFigures, alignment: str) -> tuple[str, str, str]:
+    figures = row.recognized.get(alignment)
+    if figures is None:
+        return NOT_MEASURED, NOT_MEASURED, NOT_MEASURED
+    return _percent(figures.own), _percent(figures.others), _number(figures.distance)
+
+
 def _remarks(report: Report) -> list[str]:
-    spread, chance = report.spread, report.chance
+    spread = report.spread
     lines = [
         f"{report.faces} faces that were never trained on, {report.found_in_original} of them found in the original; "
         f"{report.unreadable} pictures could not be read. Fréchet distances hold for this number of faces only.",
@@ -271,9 +277,14 @@ def _remarks(report: Report) -> list[str]:
         lines.append(f"Same person: {NOT_MEASURED}; {report.why_no_recognizer}.")
     else:
         lines.append(
-            f"Same person: {report.recognizer}, {report.recognized_faces} faces. Chance, two different people of the set: "
-            f"{_percent(chance.match, 2)} of {chance.pairs:,} pairs, mean distance {_number(chance.distance)}. Another person: "
-            "the hidden face against the originals of all others; where nothing of the person is left, both are about alike."
+            f"Same person: {report.recognizer}. Another person: the hidden face against the originals of all others; where nothing "
+            "of the person is left, both are about alike. Eyes found: by the recogniser, in the original. Eyes known: those of the "
+            "labels, where these are inside the box."
+        )
+    for alignment, chance in report.chance.items():
+        lines.append(
+            f"Chance, two different people of the set, {alignment}: {_percent(chance.match, 2)} of {chance.pairs:,} pairs of "
+            f"{report.methods[0].recognized[alignment].faces} faces, mean distance {_number(chance.distance)}."
         )
     return lines
 

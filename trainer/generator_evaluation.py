@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors import FaceDetector
-from models.faces import Faces
-from models.recognition import Embeddings, Recognizer, chance_of_a_match, matches_of_strangers
+from models.faces import KEYPOINT_NAMES, Faces
+from models.recognition import AligningRecognizer, Embeddings, chance_of_a_match, matches_of_strangers
 from trainer.frechet import FeatureNetwork, Features, frechet_distance
 from trainer.generator_metrics import (
     KeypointFigures,
@@ -35,6 +35,13 @@ from trainer.painter import Painter
 CHUNK = 16
 """Faces that are hidden and measured together."""
 
+FOUND, KNOWN = "eyes found", "eyes known"
+"""How a recogniser is told where a face is: it looks for eyes and nose in the original, or gets them from the labels."""
+
+ALIGNING = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "right_eye")]
+OUTSIDE = 0.05
+"""Labelled eyes further outside the box than this part of its longer side are somebody else's."""
+
 Advance = Callable[[str, int], None]
 """Told what is measured now, and how many faces were."""
 
@@ -46,9 +53,41 @@ class Judges:
     detector: FaceDetector
     features: Sequence[FeatureNetwork]
     find_keypoints: KeypointFinder
-    recognizer: Recognizer | None
+    recognizer: AligningRecognizer | None
     recognized_faces: int
     """So many of the faces are shown to the recogniser, which is slow."""
+    knows_eyes: bool = False
+    """The recogniser looks at each face twice: see FOUND and KNOWN."""
+
+    @property
+    def alignments(self) -> tuple[str, ...]:
+        if self.recognizer is None:
+            return ()
+        return (FOUND, KNOWN) if self.knows_eyes else (FOUND,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognized:
+    """What the recogniser says of a method's faces.
+
+    own: share recognised as the original person. others: share of the pairs with the original of another person that are taken for
+    one person, about what `own` is where nothing is left of the person; None without such a pair. distance: mean distance from the
+    original.
+    """
+
+    faces: int
+    own: float
+    others: float | None
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """How often the recogniser takes two different people of the set for one. None where it has no pair."""
+
+    match: float | None
+    distance: float | None
+    pairs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +96,8 @@ class MethodFigures:
 
     detected: share of the faces found in the original that are found again. frechet: name of the features -> distance.
     keypoints: group -> agreement with the requested ones, as the keypoint network finds them. detector_keypoints: that of eyes and
-    nose as the detector finds them. re_identified: share recognised as the original person. taken_for_another: share of the pairs
-    with the original of another person that are taken for one person; about what re_identified is where nothing is left of the
-    person. embedding_distance: mean distance from the original. seam: mean step across the edge of what was replaced, as a part
-    of that in the original.
+    nose as the detector finds them. recognized: FOUND and, where it was asked for, KNOWN -> what the recogniser says. seam: mean
+    step across the edge of what was replaced, as a part of that in the original.
     """
 
     method: str
@@ -69,19 +106,8 @@ class MethodFigures:
     frechet: Mapping[str, float]
     keypoints: Mapping[str, KeypointFigures]
     detector_keypoints: KeypointFigures
-    re_identified: float | None
-    taken_for_another: float | None
-    embedding_distance: float | None
+    recognized: Mapping[str, Recognized]
     seam: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chance:
-    """How often the recogniser takes two different people of the set for one. None where nothing recognises, or has no pair."""
-
-    match: float | None = None
-    distance: float | None = None
-    pairs: int = 0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -92,17 +118,8 @@ class _Findings:
     errors: list[NDArray[np.float32]] = field(default_factory=list)
     detector_errors: list[NDArray[np.float32]] = field(default_factory=list)
     steps: list[tuple[float, float]] = field(default_factory=list)
-    embeddings: list[Embeddings] = field(default_factory=list)
+    embeddings: dict[str, list[Embeddings]] = field(default_factory=dict)
     features: dict[str, list[Features]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Recognized:
-    """What the recogniser says of a method: figures of MethodFigures. None where nothing recognises."""
-
-    own: float | None = None
-    others: float | None = None
-    distance: float | None = None
 
 
 class Evaluation:
@@ -113,7 +130,7 @@ class Evaluation:
         self._judges = judges
         self._advance = advance
         self._original_boxes: list[NDArray[np.float32] | None] = []
-        self._original_embeddings: list[Embeddings] = []
+        self._original_embeddings: dict[str, list[Embeddings]] = {}
         self._real_features: dict[tuple[str, str], list[Features]] = {}
         """(view, name of the features) -> features of the originals, chunk by chunk."""
         for chunk in _chunks(faces):
@@ -122,7 +139,7 @@ class Evaluation:
             advance(ORIGINAL, len(chunk))
         if judges.recognizer is not None:
             for chunk in _chunks(self._recognized):
-                self._original_embeddings.append(self._embed(chunk, [face.picture for face in chunk]))
+                self._recognize(chunk, [face.picture for face in chunk], self._original_embeddings)
                 advance("recognising originals", len(chunk))
 
     @staticmethod
@@ -139,14 +156,16 @@ class Evaluation:
         """Faces that count for the detection rate."""
         return sum(box is not None for box in self._original_boxes)
 
-    def chance(self) -> Chance:
-        """How often two different people of the set are taken for one."""
-        if self._judges.recognizer is None:
-            return Chance()
-        rows = np.concatenate(self._original_embeddings)
-        groups = [face.group for face in self._recognized]
-        match, distance, pairs = chance_of_a_match(rows, groups, self._judges.recognizer.same_person)
-        return Chance(match=match, distance=distance, pairs=pairs)
+    def chance(self) -> dict[str, Chance]:
+        """How often two different people of the set are taken for one, for each alignment."""
+        chances = {}
+        for alignment in self._judges.alignments:
+            assert self._judges.recognizer is not None
+            rows = np.concatenate(self._original_embeddings[alignment])
+            groups = [face.group for face in _recognizable(self._recognized, alignment)]
+            match, distance, pairs = chance_of_a_match(rows, groups, self._judges.recognizer.same_person)
+            chances[alignment] = Chance(match=match, distance=distance, pairs=pairs)
+        return chances
 
     def measure(self, method: Method) -> MethodFigures:
         """Hide all faces by one method and look at them."""
@@ -161,7 +180,7 @@ class Evaluation:
             self._advance(f"{method.name}, {method.view}", len(chunk))
             recognized = self._recognized[done : done + len(chunk)]
             if recognized:
-                findings.embeddings.append(self._embed(recognized, [each.picture for each in hidden[: len(recognized)]]))
+                self._recognize(recognized, [each.picture for each in hidden[: len(recognized)]], findings.embeddings)
                 self._advance(f"{method.name}, {method.view}", len(recognized))
             done += len(chunk)
         return self._summed_up(method, findings)
@@ -193,7 +212,6 @@ class Evaluation:
 
     def _summed_up(self, method: Method, findings: _Findings) -> MethodFigures:
         after, before = np.mean(findings.steps, axis=0)
-        recognized = self._recognized_by(findings)
         return MethodFigures(
             method=method.name,
             view=method.view,
@@ -204,21 +222,21 @@ class Evaluation:
             },
             keypoints=keypoint_figures(np.concatenate(findings.errors)),
             detector_keypoints=figures_of(np.concatenate(findings.detector_errors)),
-            re_identified=recognized.own,
-            taken_for_another=recognized.others,
-            embedding_distance=recognized.distance,
+            recognized={alignment: self._recognized_by(findings, alignment) for alignment in self._judges.alignments},
             seam=float(after / before) if before > 0 else None,
         )
 
-    def _recognized_by(self, findings: _Findings) -> _Recognized:
-        if self._judges.recognizer is None:
-            return _Recognized()
+    def _recognized_by(self, findings: _Findings, alignment: str) -> Recognized:
+        assert self._judges.recognizer is not None
         same_person = self._judges.recognizer.same_person
-        embeddings, originals = np.concatenate(findings.embeddings), np.concatenate(self._original_embeddings)
+        embeddings = np.concatenate(findings.embeddings[alignment])
+        originals = np.concatenate(self._original_embeddings[alignment])
         distances = np.linalg.norm(embeddings - originals, axis=1)
-        return _Recognized(
+        groups = [face.group for face in _recognizable(self._recognized, alignment)]
+        return Recognized(
+            faces=len(distances),
             own=float((distances < same_person).mean()),
-            others=matches_of_strangers(embeddings, originals, [face.group for face in self._recognized], same_person),
+            others=matches_of_strangers(embeddings, originals, groups, same_person),
             distance=float(distances.mean()),
         )
 
@@ -248,9 +266,37 @@ class Evaluation:
             other_person=None if is_other is None else float(is_other.mean()),
         )
 
+    def _recognize(
+        self, faces: Sequence[EvaluationFace], pictures: Sequence[NDArray[np.uint8]], into: dict[str, list[Embeddings]]
+    ) -> None:
+        """Add the descriptors of a chunk for each alignment."""
+        assert self._judges.recognizer is not None
+        for alignment in self._judges.alignments:
+            if alignment == FOUND:
+                rows = self._embed(faces, pictures)
+            else:
+                pairs = [(face, picture) for face, picture in zip(faces, pictures, strict=True) if has_eyes(face)]
+                if not pairs:
+                    continue
+                rows = self._judges.recognizer.embed_at(
+                    [picture for _, picture in pairs], [face.keypoints_px() for face, _ in pairs]
+                )
+            into.setdefault(alignment, []).append(rows)
+
     def _embed(self, faces: Sequence[EvaluationFace], pictures: Sequence[NDArray[np.uint8]]) -> Embeddings:
         assert self._judges.recognizer is not None
         return self._judges.recognizer.embed(pictures, [face.picture for face in faces], [face.box for face in faces])
+
+
+def has_eyes(face: EvaluationFace) -> bool:
+    """Whether nose and both eyes are labelled, and as those of the face in the box."""
+    points = face.keypoints_px()[ALIGNING]
+    reach = OUTSIDE * face.longer_side
+    return bool(((points >= face.box[:2] - reach) & (points <= face.box[2:] + reach)).all())
+
+
+def _recognizable(faces: Sequence[EvaluationFace], alignment: str) -> Sequence[EvaluationFace]:
+    return faces if alignment == FOUND else [face for face in faces if has_eyes(face)]
 
 
 def _chunks(faces: Sequence[EvaluationFace]) -> Iterator[Sequence[EvaluationFace]]:

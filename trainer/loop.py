@@ -21,6 +21,7 @@ from trainer.adaptive import AdaptiveProbability, Variation, draw_variation
 from trainer.checkpoint import load_newest, save_checkpoint
 from trainer.config import ConfigError, TrainSettings, to_yaml
 from trainer.dataset import READERS, ExampleSource
+from trainer.identity import WOBBLE
 from trainer.journal import Journal, Progress
 from trainer.losses import Task, make_task
 from trainer.networks import Networks, random_source
@@ -169,11 +170,14 @@ class Run:
         random = random_source(self.settings.run.seed, 4, self.images_seen)
         first, second = (self.world.part(self._noise(stage.batch, random)) for _ in range(2))
         share = self.world.part(torch.rand((stage.batch, 1, 1, 1), generator=random)).to(self.device)
-        if self.probability is None:
-            return Chance(noises=(first, second), share=share)
-        random = random_source(self.settings.run.seed, 6, self.images_seen)
-        variations = (self._variation(stage, random), self._variation(stage, random))
-        return Chance(noises=(first, second), share=share, variations=variations)
+        variations = wobble = None
+        if self.probability is not None:
+            random = random_source(self.settings.run.seed, 6, self.images_seen)
+            variations = (self._variation(stage, random), self._variation(stage, random))
+        if self.settings.loss.recognizes:
+            random = random_source(self.settings.run.seed, 7, self.images_seen)
+            wobble = self.world.part(torch.rand((stage.batch, WOBBLE), generator=random) * 2 - 1).to(self.device)
+        return Chance(noises=(first, second), share=share, variations=variations, wobble=wobble)
 
     def _variation(self, stage: Stage, random: torch.Generator) -> Variation:
         assert self.probability is not None

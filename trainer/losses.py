@@ -19,6 +19,7 @@ from trainer.adaptive import Variation
 from trainer.config import LossSettings
 from trainer.dataset import Batch
 from trainer.features import FeatureDiscriminator
+from trainer.identity import Attacker, descriptor_distance, is_alignable
 
 PAINTED = 128 / 127.5 - 1
 """Value of a hidden pixel in the paper's condition."""
@@ -212,10 +213,13 @@ def generator_loss(
     noise: Tensor,
     features: FeatureDiscriminator | None = None,
     variation: Variation | None = None,
+    attacker: Attacker | None = None,
+    wobble: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to minimise [5] and its parts for the log; the discriminator's own gradients are not needed.
 
-    variation: of what the discriminators and the frozen network see; the other terms compare the pictures as they are.
+    variation: of what the discriminators and the frozen network see; the other terms compare the pictures as they are. wobble:
+    (B, WOBBLE), of what the attacker sees.
     """
     if settings.pairs_noises:
         task = task.repeated_half()
@@ -257,7 +261,40 @@ def generator_loss(
         spread = hidden_distance(fake[:half], fake[half:], task.hidden[:half], fake.shape[-1])
         parts["spread"] = spread.detach().mean()
         loss = loss + settings.diversity * functional.relu(settings.diversity_target - spread).mean()
+    if attacker is not None:
+        unlike, values = identity_loss(settings, attacker, task, fake, wobble)
+        loss, parts = loss + unlike, parts | values
     return loss, parts
+
+
+def identity_loss(
+    settings: LossSettings, attacker: Attacker, task: Task, fake: Tensor, wobble: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a face costs that the attacker takes for the original one, or for the other face of its pair; and the distances.
+
+    Both grow with the square of what is missing to their targets: a face that is nearly recognised costs the most. Faces whose
+    eyes or nose are not known cost nothing.
+    """
+    pictures = len(fake) // 2 if settings.pairs_noises else len(fake)
+    counts = is_alignable(task.keypoints).float()
+    seen = attacker.embed(fake, task.keypoints, wobble)
+    with torch.no_grad():
+        first = None if wobble is None else wobble[:pictures]
+        original = attacker.embed(task.real[:pictures], task.keypoints[:pictures], first)
+    distance = descriptor_distance(seen, original.repeat(len(fake) // pictures, 1))
+    loss = settings.identity * _mean_of(functional.relu(settings.identity_target - distance).square(), counts)
+    values = {"identity": _mean_of(distance.detach(), counts)}
+    if settings.diversity_identity > 0:
+        spread = descriptor_distance(seen[:pictures], seen[pictures:])
+        short = functional.relu(settings.diversity_identity_target - spread).square()
+        loss = loss + settings.diversity_identity * _mean_of(short, counts[:pictures])
+        values["spread_identity"] = _mean_of(spread.detach(), counts[:pictures])
+    return loss, values
+
+
+def _mean_of(values: Tensor, counts: Tensor) -> Tensor:
+    """The mean of those values that count (1, not 0); 0 where none does."""
+    return (values * counts).sum() / counts.sum().clamp_min(1)
 
 
 def hidden_distance(first: Tensor, second: Tensor, hidden: Tensor, pixels: int) -> Tensor:

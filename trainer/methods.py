@@ -55,6 +55,12 @@ class EvaluationFace:
         """The crop with the face itself, at the picture's resolution."""
         return geometry.cut(self.picture, self.crop)
 
+    def keypoints_px(self) -> NDArray[np.float32]:
+        """(7, 2), pixels of the picture, not a number where absent."""
+        points = self.keypoints.reshape(-1, 2)
+        corner = np.array([self.crop.left, self.crop.top], np.float32)
+        return np.where((points == geometry.ABSENT).any(1)[:, None], np.float32(np.nan), points * self.crop.side + corner)
+
     def hidden_pixels(self) -> Mask:
         """The mask in the picture, (height, width)."""
         return self.replaced(self.mask)

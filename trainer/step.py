@@ -31,12 +31,14 @@ class Chance:
     """What was drawn for an iteration, for this process's images.
 
     noises: for the turns of discriminator and generator, (B, planes, 4, 4). share: (B, 1, 1, 1), of real images in the gradient
-    penalty. variations: of what the discriminators see in each turn, None without adaptive augmentation.
+    penalty. variations: of what the discriminators see in each turn, None without adaptive augmentation. wobble: (B, WOBBLE), of
+    what the attacker sees, None without one.
     """
 
     noises: tuple[Tensor, Tensor]
     share: Tensor
     variations: tuple[Variation, Variation] | None = None
+    wobble: Tensor | None = None
 
     def part(self, number: int, count: int) -> Chance:
         """That of every `count`-th image from `number` on."""
@@ -49,6 +51,7 @@ class Chance:
             noises=(some(self.noises[0]), some(self.noises[1])),
             share=some(self.share),
             variations=None if variations is None else (variations[0].map(some), variations[1].map(some)),
+            wobble=None if self.wobble is None else some(self.wobble),
         )
 
 
@@ -137,6 +140,8 @@ class Stepper:
                     noise,
                     networks.features,
                     None if variations is None else variations[1],
+                    networks.attacker,
+                    part.chance.wobble,
                 )
             yield loss, {**values, "loss_generator": loss.detach()}
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models import geometry, recognition
 from models.detectors import RgbImage
-from models.faces import Faces
+from models.faces import KEYPOINT_NAMES, Faces
 from models.generator import Generator, GeneratorArchitecture
 from models.generator_weights import Provenance, export_onnx, load_generator, save_generator
 from models.keypoints import NetworkKeypoints
@@ -25,7 +25,7 @@ from trainer.cli import build_parser
 from trainer.config import AugmentSettings, DataSettings
 from trainer.dataset import DataError, LabelledFolder
 from trainer.evaluate_generator import describe_error
-from trainer.generator_evaluation import Evaluation, Judges, MethodFigures
+from trainer.generator_evaluation import FOUND, KNOWN, Evaluation, Judges, MethodFigures
 from trainer.generator_metrics import detector_keypoint_errors, edge_step, figures_of, keypoint_figures, open_face_detector
 from trainer.methods import (
     BASELINES,
@@ -77,6 +77,11 @@ class MeanColours:
     ) -> NDArray[np.float32]:
         return np.stack([picture.mean((0, 1)) for picture in pictures]).astype(np.float32)
 
+    def embed_at(self, pictures: Sequence[RgbImage], keypoints: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The colours at the nose."""
+        noses = [points[KEYPOINT_NAMES.index("nose")].astype(int) for points in keypoints]
+        return np.stack([picture[y, x] for picture, (x, y) in zip(pictures, noses, strict=True)]).astype(np.float32)
+
 
 def quarters(crop: RgbImage) -> NDArray[np.float32]:
     """(2, half, 2, half, 3)"""
@@ -89,13 +94,14 @@ def evaluation(faces: list[EvaluationFace]) -> Evaluation:
     return evaluated_by(MeanColours(), faces)
 
 
-def evaluated_by(judge: MeanColours, faces: list[EvaluationFace]) -> Evaluation:
+def evaluated_by(judge: MeanColours, faces: list[EvaluationFace], *, knows_eyes: bool = False) -> Evaluation:
     judges = Judges(
         detector=open_face_detector(),
         features=[judge],
         find_keypoints=NetworkKeypoints().locate,
         recognizer=judge,
         recognized_faces=len(faces),
+        knows_eyes=knows_eyes,
     )
     return Evaluation(faces, judges, lambda what, count: None)
 
@@ -110,7 +116,8 @@ def measured(evaluation: Evaluation, name: str) -> MethodFigures:
 def test_a_method_that_hides_nothing_is_seen_through(evaluation: Evaluation, faces: list[EvaluationFace]) -> None:
     figures = measured(evaluation, "original")
     assert evaluation.found_in_original == len(faces)
-    assert (figures.detected, figures.re_identified, figures.embedding_distance, figures.seam) == (1.0, 1.0, 0.0, 1.0)
+    recognized = figures.recognized[FOUND]
+    assert (figures.detected, recognized.own, recognized.distance, figures.seam) == (1.0, 1.0, 0.0, 1.0)
     assert figures.frechet["mean colours"] == pytest.approx(0, abs=1e-6)
     assert figures.detector_keypoints.found == 1.0
     assert figures.detector_keypoints.median_error is not None
@@ -122,7 +129,7 @@ def test_blackout_leaves_no_face_and_a_hard_edge(evaluation: Evaluation) -> None
     assert figures.detected == 0.0
     # Unlike the keypoint network, which answers to anything.
     assert (figures.detector_keypoints.found, figures.detector_keypoints.median_error) == (0.0, None)
-    assert figures.re_identified == 0.0
+    assert figures.recognized[FOUND].own == 0.0
     assert figures.frechet["mean colours"] > 100
     assert figures.seam is not None
     assert figures.seam > 2
@@ -210,10 +217,25 @@ def test_what_hides_everything_is_taken_for_others_as_often_as_for_the_own_perso
     judge.same_person = float(np.median(np.linalg.norm(means - 128, axis=1)))
     evaluation = evaluated_by(judge, faces)
     gray = evaluation.measure(Method(name="gray", view=COMPOSITED, hide=lambda chunk: [_gray(face) for face in chunk]))
-    assert (gray.re_identified, gray.taken_for_another) == (0.5, 0.5)
+    assert (gray.recognized[FOUND].own, gray.recognized[FOUND].others) == (0.5, 0.5)
     original = evaluation.measure(Method(name="original", view=COMPOSITED, hide=keep_original))
-    assert (original.re_identified, original.taken_for_another) == (1.0, evaluation.chance().match)
-    assert evaluation.chance().match
+    assert (original.recognized[FOUND].own, original.recognized[FOUND].others) == (1.0, evaluation.chance()[FOUND].match)
+    assert evaluation.chance()[FOUND].match
+
+
+def test_a_face_whose_labelled_eyes_are_somebody_elses_does_not_count_where_eyes_are_known(faces: list[EvaluationFace]) -> None:
+    elsewhere = faces[0].keypoints.copy()
+    elsewhere[2 * KEYPOINT_NAMES.index("left_eye")] = 1.6
+    without = faces[1].keypoints.copy()
+    without[2 * KEYPOINT_NAMES.index("nose") :][:2] = geometry.ABSENT
+    changed = [replace(faces[0], keypoints=elsewhere), replace(faces[1], keypoints=without), *faces[2:]]
+    evaluation = evaluated_by(MeanColours(), changed, knows_eyes=True)
+    gray = evaluation.measure(Method(name="gray", view=COMPOSITED, hide=lambda chunk: [_gray(face) for face in chunk]))
+    assert (gray.recognized[FOUND].faces, gray.recognized[KNOWN].faces) == (4, 2)
+    noses = [face.picture[y, x] for face in faces[2:] for x, y in [face.keypoints_px()[0].astype(int)]]
+    expected = np.mean([np.linalg.norm(nose.astype(np.float32) - 128) for nose in noses])
+    assert gray.recognized[KNOWN].distance == pytest.approx(expected)
+    assert evaluation.chance()[KNOWN].pairs == 1
 
 
 def _gray(face: EvaluationFace) -> HiddenFace:
@@ -237,7 +259,7 @@ def run_command(*arguments: str) -> int:
     return runs[parsed.subcommand](parsed)
 
 
-def missing() -> recognition.Recognizer:
+def missing() -> recognition.AligningRecognizer:
     raise RecognizerError(f"the recogniser dlib is not installed; {recognition.WHAT_TO_INSTALL}")
 
 
@@ -255,7 +277,7 @@ def test_the_command_writes_figures_and_a_grid_and_says_what_it_did_not_measure(
     report = json.loads(figures.read_text())
     assert (report["images_seen"], report["resolution"], report["recognizer"]) == (7, 16, None)
     assert [row["method"] for row in report["methods"]][-5:] == list(BASELINES)
-    assert all(row["re_identified"] is row["taken_for_another"] is None for row in report["methods"])
+    assert all(row["recognized"] == {} for row in report["methods"])
     assert [row["detector_keypoints"]["requested"] for row in report["methods"]] == [9] * len(report["methods"])
     assert grid.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
@@ -345,3 +367,19 @@ def test_dlib_knows_a_face_in_other_light_and_no_other_face(faces: list[Evaluati
     assert (np.linalg.norm(plain - darker, axis=1) < recognizer.same_person).all()
     match, _, pairs = chance_of_a_match(plain, [face.group for face in faces], recognizer.same_person)
     assert (match, pairs) == (0.0, 6)
+    # Told where eyes and nose are, it sees next to the same: its threshold is 0.6.
+    told = recognizer.embed_at(pictures, [face.keypoints_px() for face in faces])
+    assert (np.linalg.norm(plain - told, axis=1) < 0.35).all()
+
+
+def test_a_chip_has_eyes_and_nose_where_dlib_puts_them() -> None:
+    picture = np.zeros((200, 300, 3), np.uint8)
+    # dlib's places, a third as large, turned by a quarter: x right is y down, y down is x left.
+    points = {name: (120 - 50 * y, 40 + 50 * x) for name, (x, y) in recognition.CHIP_PLACES.items()}
+    keypoints = np.array([points.get(name, (np.nan, np.nan)) for name in KEYPOINT_NAMES], np.float32)
+    for channel, (x, y) in enumerate(points.values()):
+        picture[round(y) - 2 : round(y) + 3, round(x) - 2 : round(x) + 3, channel] = 255
+    chip = recognition._aligned(picture, keypoints)
+    for channel, place in enumerate(recognition.CHIP_PLACES.values()):
+        rows, columns = np.nonzero(chip[:, :, channel] > 128)
+        assert (columns.mean() / 150, rows.mean() / 150) == pytest.approx(place, abs=0.02)

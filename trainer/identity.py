@@ -1,0 +1,93 @@
+"""Faces as a recogniser sees them that attacks: aligned by their keypoints, and differentiable, so that training can evade it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from models import geometry
+from models.faces import KEYPOINT_NAMES
+from trainer.faceres import FaceRes
+
+CHIP_PX = 160
+"""Side of what the recogniser sees; at 128 it tells people apart less well, at 224 hardly better."""
+
+ALIGNED = {"nose": (0.497, 0.614), "left_eye": (0.684, 0.396), "right_eye": (0.308, 0.401)}
+"""Where a chip has these keypoints, in parts of its side."""
+
+LEAST_SIDE, LARGEST_SIDE = 0.4, 1.2
+"""Bounds of a chip's side in sides of the picture: the eyes of a profile say little about the size of its face."""
+
+WOBBLE = 5
+"""Numbers in [-1, 1) that vary how one face is looked at: two for the shift, then size, turn and sharpness."""
+
+SHIFT, SIZE, TURN = 0.04, 0.1, 0.1
+"""Largest shift in parts of the chip, change of its side (natural logarithm) and turn, radians."""
+
+_ROWS = [KEYPOINT_NAMES.index(name) for name in ALIGNED]
+
+
+class Attacker:
+    """A frozen recogniser and what it does with a face before it looks."""
+
+    def __init__(self, network: FaceRes) -> None:
+        self._network = network
+
+    def embed(self, images: Tensor, keypoints: Tensor, wobble: Tensor | None = None) -> Tensor:
+        """Descriptors of length 1, (B, 1024); two faces are the more alike, the nearer theirs are.
+
+        images: (B, 3, R, R) in [-1, 1]. keypoints: (B, 2 K) relative to the image. wobble: (B, WOBBLE), so that a face has to be
+        another to every look at it and not to one; None looks straight.
+        """
+        if wobble is not None:
+            images = _softened(images, (wobble[:, 4] + 1) / 2)
+        grid = chip_grid(keypoints, wobble).to(images.dtype)
+        chips = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        descriptors: Tensor = self._network(chips)
+        return descriptors
+
+
+def is_alignable(keypoints: Tensor) -> Tensor:
+    """Whether eyes and nose are known, (B,); keypoints: (B, 2 K)."""
+    return (_points(keypoints) != geometry.ABSENT).all(2).all(1)
+
+
+def _points(keypoints: Tensor) -> Tensor:
+    """Those of ALIGNED, (B, 3, 2)."""
+    return keypoints.reshape(len(keypoints), -1, 2)[:, _ROWS]
+
+
+def chip_grid(keypoints: Tensor, wobble: Tensor | None = None) -> Tensor:
+    """Where each pixel of a chip lies in its picture, (B, CHIP_PX, CHIP_PX, 2), as `grid_sample` takes it.
+
+    The similarity transform that maps the places of ALIGNED nearest to the keypoints (least squares, Umeyama 1991). What is given
+    for a face that is not alignable means nothing, but is finite.
+    """
+    points = torch.view_as_complex(_points(keypoints).float().contiguous())
+    aligned = torch.tensor(list(ALIGNED.values()), device=keypoints.device)
+    places = torch.view_as_complex(aligned - aligned.mean(0))
+    centre = points.mean(1)
+    turn = ((points - centre[:, None]) * places.conj()).sum(1) / places.abs().square().sum()
+    side = turn.abs().clamp_min(1e-6)
+    turn = turn / side * side.clamp(LEAST_SIDE, LARGEST_SIDE)
+    steps = (torch.arange(CHIP_PX, device=keypoints.device) + 0.5) / CHIP_PX
+    pixels = torch.complex(*torch.meshgrid(steps, steps, indexing="xy")) - torch.view_as_complex(aligned.mean(0))
+    pixels = pixels.expand(len(points), CHIP_PX, CHIP_PX)
+    if wobble is not None:
+        shift = torch.view_as_complex(wobble[:, :2].float().contiguous()) * SHIFT
+        turn = turn * torch.polar((wobble[:, 2] * SIZE).exp().float(), wobble[:, 3].float() * TURN)
+        pixels = pixels + shift[:, None, None]
+    return torch.view_as_real(turn[:, None, None] * pixels + centre[:, None, None]) * 2 - 1
+
+
+def _softened(images: Tensor, share: Tensor) -> Tensor:
+    """Pictures between as they are (share 0) and blurred by 1 2 1 along both sides (share 1); (B, C, R, R), share (B,)."""
+    padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    blurred = functional.avg_pool2d(functional.avg_pool2d(padded, 2, 1), 2, 1)
+    return torch.lerp(images, blurred, share[:, None, None, None].to(images.dtype))
+
+
+def descriptor_distance(first: Tensor, second: Tensor) -> Tensor:
+    """Of each row of one from the same row of the other, (B,), 0 to 2; its gradient is finite where they are equal."""
+    return ((first - second).square().sum(1) + 1e-8).sqrt()
