@@ -144,12 +144,13 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     the other is free to be another person."""
     identity: NotNegative = 0.0
     """Weight of the demand that a face recogniser does not take a generated face for the original one."""
-    identity_target: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 1.2
-    """Distance of their descriptors (0 to 2; two people have about 1.14) that is demanded; more is not rewarded."""
+    identity_margin: Annotated[float, msgspec.Meta(ge=-4.0, le=4.0)] = 0.1
+    """The original has to be so much further away than other people of the batch are, in squared distances of descriptors, 0 to 4;
+    more is not rewarded."""
     diversity_identity: NotNegative = 0.0
     """Weight of the demand that the recogniser takes the faces of two noises for two people."""
-    diversity_identity_target: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 1.0
-    """Distance of their descriptors that is demanded; more is not rewarded."""
+    diversity_identity_target: Annotated[float, msgspec.Meta(ge=0.0, le=4.0)] = 1.0
+    """Squared distance of their descriptors that is demanded; more is not rewarded."""
     identity_weights: str | None = None
     """File with the recogniser's weights, as `veil-train import-faceres` writes it."""
     adaptive_target: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] | None = None

@@ -86,8 +86,3 @@ def _softened(images: Tensor, share: Tensor) -> Tensor:
     padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
     blurred = functional.avg_pool2d(functional.avg_pool2d(padded, 2, 1), 2, 1)
     return torch.lerp(images, blurred, share[:, None, None, None].to(images.dtype))
-
-
-def descriptor_distance(first: Tensor, second: Tensor) -> Tensor:
-    """Of each row of one from the same row of the other, (B,), 0 to 2; its gradient is finite where they are equal."""
-    return ((first - second).square().sum(1) + 1e-8).sqrt()

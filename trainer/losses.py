@@ -19,7 +19,7 @@ from trainer.adaptive import Variation
 from trainer.config import LossSettings
 from trainer.dataset import Batch
 from trainer.features import FeatureDiscriminator
-from trainer.identity import Attacker, descriptor_distance, is_alignable
+from trainer.identity import Attacker, is_alignable
 
 PAINTED = 128 / 127.5 - 1
 """Value of a hidden pixel in the paper's condition."""
@@ -270,24 +270,30 @@ def generator_loss(
 def identity_loss(
     settings: LossSettings, attacker: Attacker, task: Task, fake: Tensor, wobble: Tensor | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """What a face costs that the attacker takes for the original one, or for the other face of its pair; and the distances.
+    """What a face costs that the attacker finds nearer to the original than to other people, or near to the other face of its pair.
 
-    Both grow with the square of what is missing to their targets: a face that is nearly recognised costs the most. Faces whose
-    eyes or nose are not known cost nothing.
+    Both grow with the square of what is missing. Only being nearer than others costs: a face that resembles nobody would gain
+    nothing. Faces whose eyes or nose are not known count for nothing, neither as faces nor as others.
     """
     pictures = len(fake) // 2 if settings.pairs_noises else len(fake)
     counts = is_alignable(task.keypoints).float()
     seen = attacker.embed(fake, task.keypoints, wobble)
     with torch.no_grad():
         first = None if wobble is None else wobble[:pictures]
-        original = attacker.embed(task.real[:pictures], task.keypoints[:pictures], first)
-    distance = descriptor_distance(seen, original.repeat(len(fake) // pictures, 1))
-    loss = settings.identity * _mean_of(functional.relu(settings.identity_target - distance).square(), counts)
-    values = {"identity": _mean_of(distance.detach(), counts)}
+        originals = attacker.embed(task.real[:pictures], task.keypoints[:pictures], first)
+    squared = 2 - 2 * seen @ originals.T
+    is_own = torch.eye(pictures, device=fake.device).repeat(len(fake) // pictures, 1)
+    own = (squared * is_own).sum(1)
+    is_other = (1 - is_own) * counts[:pictures]
+    others = (squared * is_other).sum(1) / is_other.sum(1).clamp_min(1)
+    counts = counts * (is_other.sum(1) > 0)
+    short = functional.relu(settings.identity_margin + others - own).square()
+    loss = settings.identity * _mean_of(short, counts)
+    values = {"identity": _mean_of(own.detach(), counts), "identity_others": _mean_of(others.detach(), counts)}
     if settings.diversity_identity > 0:
-        spread = descriptor_distance(seen[:pictures], seen[pictures:])
-        short = functional.relu(settings.diversity_identity_target - spread).square()
-        loss = loss + settings.diversity_identity * _mean_of(short, counts[:pictures])
+        spread = (seen[:pictures] - seen[pictures:]).square().sum(1)
+        missing = functional.relu(settings.diversity_identity_target - spread).square()
+        loss = loss + settings.diversity_identity * _mean_of(missing, counts[:pictures])
         values["spread_identity"] = _mean_of(spread.detach(), counts[:pictures])
     return loss, values
 

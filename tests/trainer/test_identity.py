@@ -102,35 +102,50 @@ def pair_of(keypoints: Tensor) -> Task:
     return Task(real=images, condition=images, hidden=images[:, :1], keypoints=keypoints, alpha=1.0, has_mask=True)
 
 
-def test_a_face_costs_the_square_of_what_it_lacks_to_the_targets() -> None:
-    settings = LossSettings(
-        kind="non-saturating",
-        identity=10.0,
-        identity_target=1.2,
-        diversity_identity=3.0,
-        diversity_identity_target=1.5,
-        identity_weights="none",
-    )
-    task = pair_of(keypoints_at(ALIGNED).repeat(2, 1))
-    # The first face is the original's, the second as far from it as the first axis from the second.
-    attacker = cast(Attacker, Told([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0]]))
+X, Y, DIAGONAL = [1.0, 0.0], [0.0, 1.0], [0.6, 0.8]
+"""Descriptors: their squared distances are 2 from X to Y, 0.8 from X and 0.4 from Y to DIAGONAL."""
+
+
+def identity_settings(**values: object) -> LossSettings:
+    return msgspec.convert({"kind": "non-saturating", "identity_weights": "none", **values}, LossSettings)
+
+
+def test_a_face_costs_the_square_of_what_the_original_is_too_near() -> None:
+    settings = identity_settings(identity=10.0, identity_margin=0.3, diversity_identity=5.0, diversity_identity_target=1.0)
+    task = pair_of(keypoints_at(ALIGNED).repeat(4, 1))
+    # Originals X and Y; with the first noise the first face is its original's, the second lies between both, nearer to its own;
+    # with the second noise each face is the other one's.
+    attacker = cast(Attacker, Told([X, DIAGONAL, Y, X], [X, Y]))
     loss, values = identity_loss(settings, attacker, task, task.real, None)
-    root = math.sqrt(2)
-    assert float(values["identity"]) == pytest.approx(root / 2, abs=1e-3)
-    assert float(values["spread_identity"]) == pytest.approx(root, abs=1e-3)
-    assert float(loss) == pytest.approx(10 * (1.2**2 + 0) / 2 + 3 * (1.5 - root) ** 2, abs=1e-2)
+    missing = [(0.3 + 2.0 - 0.0) ** 2, (0.3 + 0.8 - 0.4) ** 2, 0.0, 0.0]
+    too_alike = [0.0, (1.0 - 0.8) ** 2]
+    assert float(loss) == pytest.approx(10 * sum(missing) / 4 + 5 * sum(too_alike) / 2, rel=1e-5)
+    assert float(values["identity"]) == pytest.approx((0 + 0.4 + 2 + 2) / 4)
+    assert float(values["identity_others"]) == pytest.approx((2 + 0.8 + 0 + 0) / 4)
+    assert float(values["spread_identity"]) == pytest.approx((2 + 0.8) / 2)
 
 
-def test_faces_that_cannot_be_aligned_cost_nothing() -> None:
-    settings = LossSettings(kind="non-saturating", identity=10.0, identity_target=1.0, identity_weights="none")
-    keypoints = torch.cat((keypoints_at(ALIGNED), keypoints_at({})))
-    attacker = cast(Attacker, Told([[1.0, 0.0], [1.0, 0.0]], [[0.6, 0.8], [1.0, 0.0]]))
-    loss, values = identity_loss(settings, attacker, pair_of(keypoints), torch.zeros(2, 3, 8, 8), None)
-    distance = math.sqrt(0.4**2 + 0.8**2)
-    assert float(values["identity"]) == pytest.approx(distance, abs=1e-3)
-    assert float(loss) == pytest.approx(10 * (1 - distance) ** 2, abs=1e-2)
-    told = cast(Attacker, Told([[1.0, 0.0]], [[1.0, 0.0]]))
-    assert float(identity_loss(settings, told, pair_of(keypoints_at({})), torch.zeros(1, 3, 8, 8), None)[0]) == 0.0
+def test_what_resembles_nobody_gains_nothing_by_it() -> None:
+    settings = identity_settings(identity=1.0, identity_margin=0.0)
+    task = pair_of(keypoints_at(ALIGNED).repeat(2, 1))
+    losses = []
+    for face in ([0.0, 0.0, 1.0], [0.6, 0.0, 0.8]):
+        attacker = cast(Attacker, Told([face, face], [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
+        losses.append(float(identity_loss(settings, attacker, task, task.real, None)[0]))
+    assert losses == [0.0, 0.0]
+
+
+def test_faces_that_cannot_be_aligned_count_for_nothing() -> None:
+    settings = identity_settings(identity=10.0, identity_margin=0.0)
+    keypoints = torch.cat((keypoints_at(ALIGNED), keypoints_at({}), keypoints_at(ALIGNED)))
+    attacker = cast(Attacker, Told([X, X, X], [X, Y, Y]))
+    loss, values = identity_loss(settings, attacker, pair_of(keypoints), torch.zeros(3, 3, 8, 8), None)
+    assert float(values["identity"]) == pytest.approx((0 + 2) / 2)
+    assert float(values["identity_others"]) == pytest.approx((2 + 0) / 2)
+    assert float(loss) == pytest.approx(10 * (2**2 + 0) / 2)
+    # One face alone has nobody to be compared with.
+    lonely = cast(Attacker, Told([X], [X]))
+    assert float(identity_loss(settings, lonely, pair_of(keypoints_at(ALIGNED)), torch.zeros(1, 3, 8, 8), None)[0]) == 0.0
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +166,9 @@ def test_the_gradient_leads_away_from_the_original(weights: Path) -> None:
     assert original.shape == (1, 1024)
     assert float(original.norm()) == pytest.approx(1, abs=1e-5)
     fake = (real + 0.05 * torch.randn(real.shape, generator=random)).requires_grad_()
-    before = identity.descriptor_distance(attacker.embed(fake, keypoints), original)
-    (slope,) = torch.autograd.grad(before.sum(), fake)
-    after = identity.descriptor_distance(attacker.embed(fake + 0.05 * slope.sign(), keypoints), original)
+    before = (attacker.embed(fake, keypoints) - original).norm()
+    (slope,) = torch.autograd.grad(before, fake)
+    after = (attacker.embed(fake + 0.05 * slope.sign(), keypoints) - original).norm()
     assert float(after.detach()) > float(before.detach()) > 0
 
 
@@ -165,8 +180,9 @@ def test_a_run_takes_the_recogniser_and_logs_what_it_says(tmp_path: Path, small_
     settings = msgspec.structs.replace(small_settings, loss=loss, run=limits)
     Run(settings, tmp_path).train()
     (line,) = [json.loads(text) for text in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert 0 < line["identity"] < 2
-    assert 0 < line["spread_identity"] < 2
+    assert 0 < line["identity"] < 4
+    assert 0 < line["identity_others"] < 4
+    assert 0 < line["spread_identity"] < 4
 
 
 def test_identity_without_weights_is_refused() -> None:
