@@ -277,10 +277,11 @@ def identity_loss(
     """
     pictures = len(fake) // 2 if settings.pairs_noises else len(fake)
     counts = is_alignable(task.keypoints).float()
-    seen = attacker.embed(fake, task.keypoints, wobble)
+    looks = None if wobble is None else wobble[:pictures]
     with torch.no_grad():
-        first = None if wobble is None else wobble[:pictures]
-        originals = attacker.embed(task.real[:pictures], task.keypoints[:pictures], first)
+        originals = attacker.embed(task.real[:pictures], task.keypoints[:pictures], looks)
+    # Whoever misses the eyes of a face misses them by as much in what was painted over it.
+    seen = attacker.embed(fake, task.keypoints, None if looks is None else looks.repeat(len(fake) // pictures, 1))
     squared = 2 - 2 * seen @ originals.T
     is_own = torch.eye(pictures, device=fake.device).repeat(len(fake) // pictures, 1)
     own = (squared * is_own).sum(1)

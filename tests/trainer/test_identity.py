@@ -57,6 +57,8 @@ def test_a_wobble_moves_the_chip_by_its_own_measures() -> None:
     shifted = chip_grid(keypoints, torch.tensor([[1.0, 0, 0, 0, 0]]))
     # A chip's right is the picture's down; the grid counts from -1 to 1.
     assert (shifted - straight)[0, 3, 7].tolist() == pytest.approx([0.0, 2 * 0.5 * identity.SHIFT], abs=1e-6)
+    half = chip_grid(keypoints, torch.tensor([[0.5, 0, 0, 0, 0]]))
+    assert torch.allclose(half - straight, (shifted - straight) / 8, atol=1e-6)
     larger = chip_grid(keypoints, torch.tensor([[0, 0, 1.0, 0, 0]]))
     side = (straight[0, 0, -1] - straight[0, 0, 0]).norm()
     assert float((larger[0, 0, -1] - larger[0, 0, 0]).norm() / side) == pytest.approx(math.exp(identity.SIZE), abs=1e-5)
@@ -115,7 +117,7 @@ def test_a_face_costs_the_square_of_what_the_original_is_too_near() -> None:
     task = pair_of(keypoints_at(ALIGNED).repeat(4, 1))
     # Originals X and Y; with the first noise the first face is its original's, the second lies between both, nearer to its own;
     # with the second noise each face is the other one's.
-    attacker = cast(Attacker, Told([X, DIAGONAL, Y, X], [X, Y]))
+    attacker = cast(Attacker, Told([X, Y], [X, DIAGONAL, Y, X]))
     loss, values = identity_loss(settings, attacker, task, task.real, None)
     missing = [(0.3 + 2.0 - 0.0) ** 2, (0.3 + 0.8 - 0.4) ** 2, 0.0, 0.0]
     too_alike = [0.0, (1.0 - 0.8) ** 2]
@@ -130,15 +132,31 @@ def test_what_resembles_nobody_gains_nothing_by_it() -> None:
     task = pair_of(keypoints_at(ALIGNED).repeat(2, 1))
     losses = []
     for face in ([0.0, 0.0, 1.0], [0.6, 0.0, 0.8]):
-        attacker = cast(Attacker, Told([face, face], [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
+        attacker = cast(Attacker, Told([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]], [face, face]))
         losses.append(float(identity_loss(settings, attacker, task, task.real, None)[0]))
     assert losses == [0.0, 0.0]
+
+
+def test_both_faces_of_a_pair_are_looked_at_as_the_original_is() -> None:
+    class Noting(Told):
+        def embed(self, images: Tensor, keypoints: Tensor, wobble: Tensor | None = None) -> Tensor:
+            assert wobble is not None
+            looks.append(wobble)
+            return super().embed(images, keypoints, wobble)
+
+    looks: list[Tensor] = []
+    wobble = torch.rand((4, WOBBLE))
+    task = pair_of(keypoints_at(ALIGNED).repeat(4, 1))
+    attacker = cast(Attacker, Noting([X, Y], [X, Y, Y, X]))
+    identity_loss(identity_settings(identity=1.0, diversity_identity=1.0), attacker, task, task.real, wobble)
+    assert torch.equal(looks[0], wobble[:2])
+    assert torch.equal(looks[1], wobble[:2].repeat(2, 1))
 
 
 def test_faces_that_cannot_be_aligned_count_for_nothing() -> None:
     settings = identity_settings(identity=10.0, identity_margin=0.0)
     keypoints = torch.cat((keypoints_at(ALIGNED), keypoints_at({}), keypoints_at(ALIGNED)))
-    attacker = cast(Attacker, Told([X, X, X], [X, Y, Y]))
+    attacker = cast(Attacker, Told([X, Y, Y], [X, X, X]))
     loss, values = identity_loss(settings, attacker, pair_of(keypoints), torch.zeros(3, 3, 8, 8), None)
     assert float(values["identity"]) == pytest.approx((0 + 2) / 2)
     assert float(values["identity_others"]) == pytest.approx((2 + 0) / 2)
