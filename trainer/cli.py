@@ -22,7 +22,7 @@ class Subcommand(NamedTuple):
 SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand(("import-centerface",), "trainer.import_centerface", "make the detector's weights from the published file"),
     Subcommand(("import-deepprivacy",), "trainer.import_deepprivacy", "read the weights published with DeepPrivacy"),
-    Subcommand(("import-faceres",), "trainer.import_faceres", "make the weights of the recogniser that training evades"),
+    Subcommand(("import-recognizer",), "trainer.import_recognizer", "make the weights of a recogniser that training evades"),
     Subcommand(("prepare",), "trainer.prepare", "make a training set of your own photos and videos"),
     Subcommand(("synthesize",), "trainer.synthesize", "make a training set of people who do not exist"),
     Subcommand(("export",), "trainer.export", "write trained weights as ONNX"),

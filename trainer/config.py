@@ -143,16 +143,16 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     """Of two noises for one picture only the face nearer to the original is tied to it (`perceptual`, `reconstruction`), so that
     the other is free to be another person."""
     identity: NotNegative = 0.0
-    """Weight of the demand that a face recogniser does not take a generated face for the original one."""
+    """Weight of the demand that face recognisers do not find a generated face nearer to the original than to other people."""
     identity_margin: Annotated[float, msgspec.Meta(ge=-4.0, le=4.0)] = 0.1
     """The original has to be so much further away than other people of the batch are, in squared distances of descriptors, 0 to 4;
     more is not rewarded."""
     diversity_identity: NotNegative = 0.0
-    """Weight of the demand that the recogniser takes the faces of two noises for two people."""
+    """Weight of the demand that recognisers take the faces of two noises for two people."""
     diversity_identity_target: Annotated[float, msgspec.Meta(ge=0.0, le=4.0)] = 1.0
     """Squared distance of their descriptors that is demanded; more is not rewarded."""
-    identity_weights: str | None = None
-    """File with the recogniser's weights, as `veil-train import-faceres` writes it."""
+    identity_weights: tuple[str, ...] = ()
+    """Files with the weights of recognisers, as `veil-train import-recognizer` writes them; the mean over all of them counts."""
     adaptive_target: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] | None = None
     """Both discriminators see varied pictures, the more of them the further the mean sign of the scores of real pictures is above
     this (0.6 in the publication), so that a small data set is not learned by heart; null varies nothing."""
@@ -164,8 +164,10 @@ class LossSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("loss.adaptive_target needs loss.kind non-saturating: the sign of other scores means nothing")
         if self.nearest and not self.pairs_noises:
             raise ValueError("loss.nearest needs two noises for each picture: loss.diversity or loss.diversity_features above 0")
-        if self.recognizes and self.identity_weights is None:
-            raise ValueError("loss.identity and loss.diversity_identity need loss.identity_weights: see veil-train import-faceres")
+        if self.recognizes and not self.identity_weights:
+            raise ValueError(
+                "loss.identity and loss.diversity_identity need loss.identity_weights: see veil-train import-recognizer"
+            )
 
     @property
     def looks_at_features(self) -> bool:
@@ -174,7 +176,7 @@ class LossSettings(Settings, frozen=True, kw_only=True):
 
     @property
     def recognizes(self) -> bool:
-        """Whether the frozen recogniser is needed."""
+        """Whether frozen recognisers are needed."""
         return self.identity > 0 or self.diversity_identity > 0
 
     @property

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from models import geometry
 from models.faces import KEYPOINT_NAMES
-from trainer.faceres import FaceRes
-
-CHIP_PX = 160
-"""Side of what the recogniser sees; at 128 it tells people apart less well, at 224 hardly better."""
-
-ALIGNED = {"nose": (0.497, 0.614), "left_eye": (0.684, 0.396), "right_eye": (0.308, 0.401)}
-"""Where a chip has these keypoints, in parts of its side."""
+from trainer.recognizers import RECOGNIZERS, RecognizerKind
 
 LEAST_SIDE, LARGEST_SIDE = 0.4, 1.2
 """Bounds of a chip's side in sides of the picture: the eyes of a profile say little about the size of its face."""
@@ -26,24 +20,28 @@ SHIFT, SIZE, TURN = 0.2, 0.35, 0.5
 """Largest shift in parts of the chip, change of its side (natural logarithm) and turn, radians; the cube of what is drawn counts,
 so that a chip is seldom far off: attackers miss the eyes of one face in twenty."""
 
-_ROWS = [KEYPOINT_NAMES.index(name) for name in ALIGNED]
+ALIGNING = ("nose", "left_eye", "right_eye")
+_ROWS = [KEYPOINT_NAMES.index(name) for name in ALIGNING]
 
 
 class Attacker:
     """A frozen recogniser and what it does with a face before it looks."""
 
-    def __init__(self, network: FaceRes) -> None:
+    def __init__(self, name: str, network: nn.Module) -> None:
+        """name: a row of RECOGNIZERS."""
+        self.name = name
         self._network = network
+        self._kind = RECOGNIZERS[name]
 
     def embed(self, images: Tensor, keypoints: Tensor, wobble: Tensor | None = None) -> Tensor:
-        """Descriptors of length 1, (B, 1024); two faces are the more alike, the nearer theirs are.
+        """Descriptors, (B, D); two faces are the more alike, the nearer theirs are.
 
         images: (B, 3, R, R) in [-1, 1]. keypoints: (B, 2 K) relative to the image. wobble: (B, WOBBLE), so that a face has to be
         another to every look at it and not to one; None looks straight.
         """
         if wobble is not None:
             images = _softened(images, (wobble[:, 4] + 1) / 2)
-        grid = chip_grid(keypoints, wobble).to(images.dtype)
+        grid = chip_grid(keypoints, self._kind, wobble).to(images.dtype)
         chips = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
         descriptors: Tensor = self._network(chips)
         return descriptors
@@ -55,26 +53,26 @@ def is_alignable(keypoints: Tensor) -> Tensor:
 
 
 def _points(keypoints: Tensor) -> Tensor:
-    """Those of ALIGNED, (B, 3, 2)."""
+    """Those of ALIGNING, (B, 3, 2)."""
     return keypoints.reshape(len(keypoints), -1, 2)[:, _ROWS]
 
 
-def chip_grid(keypoints: Tensor, wobble: Tensor | None = None) -> Tensor:
-    """Where each pixel of a chip lies in its picture, (B, CHIP_PX, CHIP_PX, 2), as `grid_sample` takes it.
+def chip_grid(keypoints: Tensor, kind: RecognizerKind, wobble: Tensor | None = None) -> Tensor:
+    """Where each pixel of a chip lies in its picture, (B, S, S, 2), as `grid_sample` takes it.
 
-    The similarity transform that maps the places of ALIGNED nearest to the keypoints (least squares, Umeyama 1991). What is given
-    for a face that is not alignable means nothing, but is finite.
+    The similarity transform that brings the places that the recogniser expects nearest to the keypoints (least squares, Umeyama
+    1991). What is given for a face that is not alignable means nothing, but is finite.
     """
     points = torch.view_as_complex(_points(keypoints).float().contiguous())
-    aligned = torch.tensor(list(ALIGNED.values()), device=keypoints.device)
+    aligned = torch.tensor([kind.aligned[name] for name in ALIGNING], device=keypoints.device)
     places = torch.view_as_complex(aligned - aligned.mean(0))
     centre = points.mean(1)
     turn = ((points - centre[:, None]) * places.conj()).sum(1) / places.abs().square().sum()
     side = turn.abs().clamp_min(1e-6)
     turn = turn / side * side.clamp(LEAST_SIDE, LARGEST_SIDE)
-    steps = (torch.arange(CHIP_PX, device=keypoints.device) + 0.5) / CHIP_PX
+    steps = (torch.arange(kind.chip_px, device=keypoints.device) + 0.5) / kind.chip_px
     pixels = torch.complex(*torch.meshgrid(steps, steps, indexing="xy")) - torch.view_as_complex(aligned.mean(0))
-    pixels = pixels.expand(len(points), CHIP_PX, CHIP_PX)
+    pixels = pixels.expand(len(points), -1, -1)
     if wobble is not None:
         off = wobble.float() ** 3
         shift = torch.view_as_complex(off[:, :2].contiguous()) * SHIFT

@@ -213,13 +213,13 @@ def generator_loss(
     noise: Tensor,
     features: FeatureDiscriminator | None = None,
     variation: Variation | None = None,
-    attacker: Attacker | None = None,
+    attackers: Sequence[Attacker] = (),
     wobble: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss to minimise [5] and its parts for the log; the discriminator's own gradients are not needed.
 
     variation: of what the discriminators and the frozen network see; the other terms compare the pictures as they are. wobble:
-    (B, WOBBLE), of what the attacker sees.
+    (B, WOBBLE), of what the attackers see.
     """
     if settings.pairs_noises:
         task = task.repeated_half()
@@ -261,42 +261,46 @@ def generator_loss(
         spread = hidden_distance(fake[:half], fake[half:], task.hidden[:half], fake.shape[-1])
         parts["spread"] = spread.detach().mean()
         loss = loss + settings.diversity * functional.relu(settings.diversity_target - spread).mean()
-    if attacker is not None:
-        unlike, values = identity_loss(settings, attacker, task, fake, wobble)
+    if attackers:
+        unlike, values = identity_loss(settings, attackers, task, fake, wobble)
         loss, parts = loss + unlike, parts | values
     return loss, parts
 
 
 def identity_loss(
-    settings: LossSettings, attacker: Attacker, task: Task, fake: Tensor, wobble: Tensor | None
+    settings: LossSettings, attackers: Sequence[Attacker], task: Task, fake: Tensor, wobble: Tensor | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """What a face costs that the attacker finds nearer to the original than to other people, or near to the other face of its pair.
+    """What a face costs that attackers find nearer to the original than to other people, or near to the other face of its pair.
 
     Both grow with the square of what is missing. Only being nearer than others costs: a face that resembles nobody would gain
-    nothing. Faces whose eyes or nose are not known count for nothing, neither as faces nor as others.
+    nothing. Faces whose eyes or nose are not known count for nothing, neither as faces nor as others. The mean over all attackers.
     """
     pictures = len(fake) // 2 if settings.pairs_noises else len(fake)
-    counts = is_alignable(task.keypoints).float()
     looks = None if wobble is None else wobble[:pictures]
-    with torch.no_grad():
-        originals = attacker.embed(task.real[:pictures], task.keypoints[:pictures], looks)
-    # Whoever misses the eyes of a face misses them by as much in what was painted over it.
-    seen = attacker.embed(fake, task.keypoints, None if looks is None else looks.repeat(len(fake) // pictures, 1))
-    squared = 2 - 2 * seen @ originals.T
+    alignable = is_alignable(task.keypoints).float()
     is_own = torch.eye(pictures, device=fake.device).repeat(len(fake) // pictures, 1)
-    own = (squared * is_own).sum(1)
-    is_other = (1 - is_own) * counts[:pictures]
-    others = (squared * is_other).sum(1) / is_other.sum(1).clamp_min(1)
-    counts = counts * (is_other.sum(1) > 0)
-    short = functional.relu(settings.identity_margin + others - own).square()
-    loss = settings.identity * _mean_of(short, counts)
-    values = {"identity": _mean_of(own.detach(), counts), "identity_others": _mean_of(others.detach(), counts)}
-    if settings.diversity_identity > 0:
-        spread = (seen[:pictures] - seen[pictures:]).square().sum(1)
-        missing = functional.relu(settings.diversity_identity_target - spread).square()
-        loss = loss + settings.diversity_identity * _mean_of(missing, counts[:pictures])
-        values["spread_identity"] = _mean_of(spread.detach(), counts[:pictures])
-    return loss, values
+    is_other = (1 - is_own) * alignable[:pictures]
+    counts = alignable * (is_other.sum(1) > 0)
+    loss = torch.zeros((), device=fake.device)
+    values: dict[str, Tensor] = {}
+    for attacker in attackers:
+        with torch.no_grad():
+            originals = attacker.embed(task.real[:pictures], task.keypoints[:pictures], looks)
+        # Whoever misses the eyes of a face misses them by as much in what was painted over it.
+        seen = attacker.embed(fake, task.keypoints, None if looks is None else looks.repeat(len(fake) // pictures, 1))
+        squared = (seen[:, None] - originals[None]).square().sum(2)
+        own = (squared * is_own).sum(1)
+        others = (squared * is_other).sum(1) / is_other.sum(1).clamp_min(1)
+        short = functional.relu(settings.identity_margin + others - own).square()
+        loss = loss + settings.identity * _mean_of(short, counts)
+        values[f"own_{attacker.name}"] = _mean_of(own.detach(), counts)
+        values[f"others_{attacker.name}"] = _mean_of(others.detach(), counts)
+        if settings.diversity_identity > 0:
+            spread = (seen[:pictures] - seen[pictures:]).square().sum(1)
+            missing = functional.relu(settings.diversity_identity_target - spread).square()
+            loss = loss + settings.diversity_identity * _mean_of(missing, counts[:pictures])
+            values[f"spread_{attacker.name}"] = _mean_of(spread.detach(), counts[:pictures])
+    return loss / len(attackers), values
 
 
 def _mean_of(values: Tensor, counts: Tensor) -> Tensor:

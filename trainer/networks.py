@@ -15,10 +15,10 @@ from models.discriminator import Discriminator
 from models.generator import Generator
 from models.generator_weights import Provenance, load_generator
 from trainer.config import NetworkSettings, OptimizerSettings, TrainSettings
-from trainer.faceres import load_faceres
 from trainer.features import FeatureDiscriminator, load_backbone
 from trainer.identity import Attacker
 from trainer.precision import DTYPES
+from trainer.recognizers import load_recognizer
 
 
 class ArchitectureError(ValueError):
@@ -44,7 +44,7 @@ class Networks:
             self.features = _make_features(settings, device)
         if self.features is not None and settings.loss.features > 0:
             self.features_optimizer = adam(self.features, settings.optimizer)
-        self.attacker = _make_attacker(settings, device)
+        self.attackers = _make_attackers(settings, device)
 
     @property
     def resolution(self) -> int:
@@ -166,12 +166,15 @@ def _make_features(settings: TrainSettings, device: torch.device) -> FeatureDisc
         return FeatureDiscriminator(backbone, settings.network.keypoints, settings.loss.feature_pixels).to(device)
 
 
-def _make_attacker(settings: TrainSettings, device: torch.device) -> Attacker | None:
+def _make_attackers(settings: TrainSettings, device: torch.device) -> tuple[Attacker, ...]:
     """None where no term of the loss recognises. Raises WeightsError."""
     if not settings.loss.recognizes:
-        return None
-    assert settings.loss.identity_weights is not None
-    return Attacker(load_faceres(Path(settings.loss.identity_weights)).to(device, DTYPES[settings.run.precision]))
+        return ()
+    attackers = []
+    for path in settings.loss.identity_weights:
+        name, network = load_recognizer(Path(path))
+        attackers.append(Attacker(name, network.to(device, DTYPES[settings.run.precision])))
+    return tuple(attackers)
 
 
 def adam(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Adam:

@@ -32,7 +32,7 @@ class Chance:
 
     noises: for the turns of discriminator and generator, (B, planes, 4, 4). share: (B, 1, 1, 1), of real images in the gradient
     penalty. variations: of what the discriminators see in each turn, None without adaptive augmentation. wobble: (B, WOBBLE), of
-    what the attacker sees, None without one.
+    what the attackers see, None without any.
     """
 
     noises: tuple[Tensor, Tensor]
@@ -140,7 +140,7 @@ class Stepper:
                     noise,
                     networks.features,
                     None if variations is None else variations[1],
-                    networks.attacker,
+                    networks.attackers,
                     part.chance.wobble,
                 )
             yield loss, {**values, "loss_generator": loss.detach()}
