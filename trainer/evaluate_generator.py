@@ -76,7 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="which faces are drawn, and the noise")
     parser.add_argument("--margin", type=_margin, default=0.0, help="growth of the mask, as filter.margin (default: 0)")
-    parser.add_argument("--recognizer", choices=("auto", "none", *RECOGNIZERS), default="auto", help="auto: if it is installed")
+    parser.add_argument(
+        "--recognizer", choices=("auto", "none", *RECOGNIZERS), default="auto", help="auto: dlib, if it is installed"
+    )
     parser.add_argument("--recognize-count", type=_count, default=200, help="faces shown to the recogniser (default: 200)")
     parser.add_argument(
         "--known-eyes", action="store_true", help="show the recogniser each face once more, aligned by the labelled eyes and nose"
@@ -278,8 +280,8 @@ def _remarks(report: Report) -> list[str]:
     else:
         lines.append(
             f"Same person: {report.recognizer}. Another person: the hidden face against the originals of all others; where nothing "
-            "of the person is left, both are about alike. Eyes found: by the recogniser, in the original. Eyes known: those of the "
-            "labels, where these are inside the box."
+            "of the person is left, both are about alike. Eyes found: by the recogniser itself, "
+            "in the original (facenet takes the box). Eyes known: those of the labels, where these are inside the box."
         )
     for alignment, chance in report.chance.items():
         lines.append(
