@@ -145,8 +145,8 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     identity: NotNegative = 0.0
     """Weight of the demand that face recognisers do not find a generated face nearer to the original than to other people."""
     identity_margin: Annotated[float, msgspec.Meta(ge=-4.0, le=4.0)] = 0.1
-    """The original has to be so much further away than other people of the batch are, in squared distances of descriptors, 0 to 4;
-    more is not rewarded."""
+    """The original has to be so much further away than other people are, in squared distances of descriptors, 0 to 4; more is not
+    rewarded. Other people are those of the batch, as far as a process computes it at once."""
     diversity_identity: NotNegative = 0.0
     """Weight of the demand that recognisers take the faces of two noises for two people."""
     diversity_identity_target: Annotated[float, msgspec.Meta(ge=0.0, le=4.0)] = 1.0

@@ -167,7 +167,7 @@ def _make_features(settings: TrainSettings, device: torch.device) -> FeatureDisc
 
 
 def _make_attackers(settings: TrainSettings, device: torch.device) -> tuple[Attacker, ...]:
-    """None where no term of the loss recognises. Raises WeightsError."""
+    """None at all where no term of the loss recognises. Raises WeightsError."""
     if not settings.loss.recognizes:
         return ()
     attackers = []
