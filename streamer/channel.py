@@ -19,6 +19,7 @@ from streamer.messages import Message
 
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel takes 107
 _MOST_UNHEARD = 1000  # messages of one child
+_MOST_UNSENT = 10_000  # in the child itself
 
 
 class Decoder:
@@ -58,7 +59,7 @@ class Hub:
         self.socket = self._context.socket(zmq.ROUTER)
         self.socket.linger = 0
         # Slots and credits bound what is under way; a high-water mark would only make it vanish or block. But what is received
-        # neither vanishes nor blocks anybody: beyond this, it lies in the memory of the child that has said it.
+        # neither vanishes nor blocks anybody else: beyond this, it lies in the memory of the child that has said it.
         self.socket.set_hwm(0)
         self.socket.rcvhwm = _MOST_UNHEARD
         # Without it, what is sent to a child that has died disappears in silence.
@@ -97,6 +98,8 @@ class Line:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
         self._socket.set_hwm(0)
+        # One that says so much that nobody can hear it waits, and is killed when it does nothing else for too long.
+        self._socket.sndhwm = _MOST_UNSENT
         self._socket.setsockopt(zmq.IDENTITY, identity.encode())
         self._socket.connect(endpoint)
         self._decoder = Decoder(reads)

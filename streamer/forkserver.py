@@ -194,9 +194,9 @@ class ForkServer:
             self._replace()
 
     def _end(self) -> None:
-        self._socket.close()
         self._popen.kill()  # it may still be importing
         self._popen.wait()
+        self._socket.close()  # not before: it would complain of that, for as long as it still lives
 
 
 def _becomes_reaper(*, is_reaper: bool) -> bool:

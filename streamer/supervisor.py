@@ -80,6 +80,8 @@ class Supervisor:
         self._hub = Hub()
         self._poller = zmq.Poller()
         self._poller.register(self._hub.socket, zmq.POLLIN)
+        self._ends = select.poll()
+        """Of children."""
         self._stop = stop
         self._poller.register(stop.fileno(), zmq.POLLIN)
         self._looked_s = self._awake_since_s = time.monotonic()
@@ -135,6 +137,7 @@ class Supervisor:
         )
         self._children[name.encode()] = child
         self._poller.register(child.pidfd, zmq.POLLIN)
+        self._ends.register(child.pidfd, select.POLLIN)
         logger.bind(child=name, pid=pid).debug("started")
         return child
 
@@ -215,7 +218,9 @@ class Supervisor:
         if self._stop.fileno() in ready:
             self._poller.unregister(self._stop.fileno())  # it stays readable
         is_all_heard = not (self._hub.socket in ready and (yield from self._receive()) == MOST_AT_ONCE)
-        for child in [child for child in self._children.values() if child.pidfd in ready]:
+        # Asked apart from the messages, so that no flood of them hides an end.
+        ended = {pidfd for pidfd, _ in self._ends.poll(0)}
+        for child in [child for child in self._children.values() if child.pidfd in ended]:
             now_s = time.monotonic()
             child.ended_s = child.ended_s or now_s
             if is_all_heard or now_s - child.ended_s > _LAST_WORDS_S:
@@ -300,6 +305,7 @@ class Supervisor:
         child.exit_code = os.waitstatus_to_exitcode(status)
         self._children_cpu_s[child.row.role] = self._children_cpu_s.get(child.row.role, 0.0) + spent_s(usage)
         self._poller.unregister(child.pidfd)
+        self._ends.unregister(child.pidfd)
         os.close(child.pidfd)
         for outbox in child.outboxes.values():
             outbox.close()
