@@ -2,7 +2,7 @@
 
 It survives encoding, scaling to the half and double, and conversion; what covers it makes it unreadable and not wrong.
 
-    white black | camera 4 bits | clock 26 bits | media time 24 bits | check 10 bits | black white
+    white black | camera 4 bits | clock 22 bits | media time 22 bits | check 16 bits | black white
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Luma = NDArray[np.uint8]  # (height, width)
 HEIGHT_PART = 1 / 20
 """Of the picture's height that the blocks take."""
 
-_CAMERA_BITS, _CLOCK_BITS, _MEDIA_BITS, _CHECK_BITS = 4, 26, 24, 10
+_CAMERA_BITS, _CLOCK_BITS, _MEDIA_BITS, _CHECK_BITS = 4, 22, 22, 16
 _BITS = _CAMERA_BITS + _CLOCK_BITS + _MEDIA_BITS + _CHECK_BITS
 _CLOCK_TURN = 1 << _CLOCK_BITS
 _BLACK, _WHITE = 24, 228
@@ -33,7 +33,7 @@ _DOUBT = 0.15
 class TimeCode:
     """What a picture says of itself.
 
-    camera: 0 to 15. clock_ms: the machine's monotonic clock when the picture was made, modulo 18 hours. media_ms: how far the
+    camera: 0 to 15. clock_ms: the machine's monotonic clock when the picture was made, modulo 70 minutes. media_ms: how far the
     camera's footage had run, whatever its rate.
     """
 
