@@ -30,6 +30,7 @@ from models.keypoints import CROP_PX, EXPANSION, TOLERANCES, NetworkKeypoints
 from trainer.augment import LabelledFace
 from trainer.config import AugmentSettings, DataSettings
 from trainer.dataset import LabelledFolder
+from trainer.import_recognizer import arrays_of
 from trainer.keypoint_samples import IS_SHOULDER, LEAST_LABEL_SCORE
 
 INPUT_PX = 256
@@ -48,14 +49,8 @@ class MoveNet:
 
     def __init__(self, folder: Path) -> None:
         graph = json.loads((folder / "movenet-thunder.json").read_text())
-        content, offset = (folder / "movenet-thunder.bin").read_bytes(), 0
-        self._weights: dict[str, Tensor] = {}
-        for entry in graph["weightsManifest"][0]["weights"]:
-            kind = np.dtype(entry["quantization"]["dtype"] if "quantization" in entry else entry["dtype"])
-            count = int(np.prod(entry["shape"]))
-            values = np.frombuffer(content, kind, count, offset).reshape(entry["shape"])
-            self._weights[entry["name"]] = torch.from_numpy(values.astype(np.float32))
-            offset += count * kind.itemsize
+        arrays = arrays_of(graph["weightsManifest"][0]["weights"], (folder / "movenet-thunder.bin").read_bytes())
+        self._weights = {name: torch.from_numpy(values) for name, values in arrays.items()}
         layers = ("_FusedConv2D", "FusedDepthwiseConv2dNative", "DepthwiseConv2dNative", "ResizeBilinear")
         self._nodes = [
             node

@@ -32,6 +32,7 @@ FACE_POINTS = [KEYPOINT_NAMES.index(name) for name in ("nose", "left_eye", "righ
 _NOSE = KEYPOINT_NAMES.index("nose")
 
 Plane = NDArray[np.float32]  # (R, R)
+Affine = NDArray[np.float64]  # (2, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,24 @@ class Turn:
             for place, centre, corner in zip(turned, pose.centre, (crop.left, crop.top), strict=True)
         )
         return columns, rows
+
+
+def similarity(before: NDArray[np.floating], after: NDArray[np.floating]) -> Affine:
+    """The turn, growth and shift that bring points nearest to others, least squares (Umeyama 1991).
+
+    before, after: (N, 2), N at least 1; a single pair gives a shift.
+    """
+    first, second = np.asarray(before, np.float64), np.asarray(after, np.float64)
+    from_mean, to_mean = first.mean(0), second.mean(0)
+    first, second = first - from_mean, second - to_mean
+    spread = float((first**2).sum())
+    if spread < 1e-9:
+        cosine, sine = 1.0, 0.0
+    else:
+        cosine = float((first * second).sum()) / spread
+        sine = float((first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum()) / spread
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    return np.column_stack((turn, to_mean - turn @ from_mean))
 
 
 def turn_between(before: Pose, after: Pose) -> Turn:

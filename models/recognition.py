@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.detectors import RgbImage
 from models.faces import KEYPOINT_NAMES
+from models.pose import Affine, similarity
 
 Box = NDArray[np.float32]  # (4,): x1 y1 x2 y2, pixels
 Embeddings = NDArray[np.float32]  # (faces, D): nearer = more alike
@@ -64,8 +65,8 @@ class DlibRecognizer:
 
     name = "dlib"
     same_person = 0.6
-    _CHIP_PX = 150
-    _PLACES: ClassVar[Places] = {"nose": (0.497, 0.534), "left_eye": (0.684, 0.319), "right_eye": (0.308, 0.319)}
+    CHIP_PX = 150
+    PLACES: ClassVar[Places] = {"nose": (0.497, 0.534), "left_eye": (0.684, 0.319), "right_eye": (0.308, 0.319)}
     """Where nose and eyes lie in dlib's own chips: the medians of 300 LFW pictures."""
 
     def __init__(self) -> None:
@@ -89,9 +90,7 @@ class DlibRecognizer:
         return np.stack(rows)
 
     def embed_at(self, pictures: Sequence[RgbImage], keypoints: Sequence[NDArray[np.float32]]) -> Embeddings:
-        chips = [
-            _aligned(picture, points, self._CHIP_PX, self._PLACES) for picture, points in zip(pictures, keypoints, strict=True)
-        ]
+        chips = [_aligned(picture, points, self.CHIP_PX, self.PLACES) for picture, points in zip(pictures, keypoints, strict=True)]
         return np.stack([np.array(self._network.compute_face_descriptor(chip), np.float32) for chip in chips])
 
 
@@ -100,16 +99,11 @@ Places = Mapping[str, tuple[float, float]]  # where a chip has these keypoints, 
 
 def _aligned(picture: RgbImage, keypoints: NDArray[np.float32], side: int, expected: Places) -> RgbImage:
     """The chip of this side whose expected places lie nearest to the keypoints, (7, 2): least squares over shift, turn and size."""
-    points = keypoints[[KEYPOINT_NAMES.index(name) for name in expected]].astype(np.float64) @ (1, 1j)
-    places = np.array(list(expected.values())) @ (1, 1j) * side
-    away = places - places.mean()
-    turn = ((points - points.mean()) * away.conj()).sum() / (np.abs(away) ** 2).sum()
-    shift = points.mean() - turn * places.mean()
-    to_picture = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-    return _warped(picture, to_picture, side)
+    points = keypoints[[KEYPOINT_NAMES.index(name) for name in expected]]
+    return _warped(picture, similarity(np.array(list(expected.values())) * side, points), side)
 
 
-def _warped(picture: RgbImage, to_picture: NDArray[np.float64], side: int) -> RgbImage:
+def _warped(picture: RgbImage, to_picture: Affine, side: int) -> RgbImage:
     """A square; to_picture: (2, 3), maps its pixels to those of the picture."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     chip = cv2.warpAffine(picture, to_picture, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
@@ -144,9 +138,9 @@ class FaceNetRecognizer:
 
     name = "facenet"
     same_person = 1.03
-    _CHIP_PX = 160
+    CHIP_PX = 160
     _EXPANSION = 1.25
-    _PLACES: ClassVar[Places] = {"nose": (0.497, 0.565), "left_eye": (0.647, 0.394), "right_eye": (0.347, 0.396)}
+    PLACES: ClassVar[Places] = {"nose": (0.497, 0.565), "left_eye": (0.647, 0.394), "right_eye": (0.347, 0.396)}
 
     def __init__(self) -> None:
         """Raises RecognizerError where the package is missing or damaged."""
@@ -166,13 +160,13 @@ class FaceNetRecognizer:
         for picture, box in zip(pictures, boxes, strict=True):
             side = float((box[2:] - box[:2]).max()) * self._EXPANSION
             corner = (box[:2] + box[2:]) / 2 - side / 2
-            to_picture = np.array([[side / self._CHIP_PX, 0, corner[0]], [0, side / self._CHIP_PX, corner[1]]])
-            chips.append(_warped(picture, to_picture, self._CHIP_PX))
+            to_picture = np.array([[side / self.CHIP_PX, 0, corner[0]], [0, side / self.CHIP_PX, corner[1]]])
+            chips.append(_warped(picture, to_picture, self.CHIP_PX))
         return self._described(chips)
 
     def embed_at(self, pictures: Sequence[RgbImage], keypoints: Sequence[NDArray[np.float32]]) -> Embeddings:
         pairs = zip(pictures, keypoints, strict=True)
-        return self._described([_aligned(picture, points, self._CHIP_PX, self._PLACES) for picture, points in pairs])
+        return self._described([_aligned(picture, points, self.CHIP_PX, self.PLACES) for picture, points in pairs])
 
     def _described(self, chips: Sequence[RgbImage]) -> Embeddings:
         rows = []

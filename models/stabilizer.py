@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.geometry import Crop, Mask
-from models.pose import FACE_POINTS, Pose
+from models.pose import FACE_POINTS, Affine, Pose, similarity
 from models.views import NEAR, Views
 
 MEMORY_S = 0.4
@@ -34,7 +34,6 @@ STILL_PX, MOVED_PX = 0.6, 2.0
 """The same in pixels, for small faces, whose keypoints are less exact than a part of the box."""
 
 Pixels = NDArray[np.uint8]  # (R, R, 3)
-Affine = NDArray[np.float64]  # (2, 3)
 
 
 @dataclass(kw_only=True)
@@ -94,24 +93,6 @@ class Stabilizer:
 
     def _forget(self, time_s: float) -> None:
         self._pasts = {track: past for track, past in self._pasts.items() if 0 <= time_s - past.time_s <= LONGEST_GAP_S}
-
-
-def similarity(before: NDArray[np.floating], after: NDArray[np.floating]) -> Affine:
-    """The turn, growth and shift that bring points nearest to others, least squares (Umeyama 1991).
-
-    before, after: (N, 2), N at least 1; a single pair gives a shift.
-    """
-    first, second = np.asarray(before, np.float64), np.asarray(after, np.float64)
-    from_mean, to_mean = first.mean(0), second.mean(0)
-    first, second = first - from_mean, second - to_mean
-    spread = float((first**2).sum())
-    if spread < 1e-9:
-        cosine, sine = 1.0, 0.0
-    else:
-        cosine = float((first * second).sum()) / spread
-        sine = float((first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum()) / spread
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    return np.column_stack((turn, to_mean - turn @ from_mean))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.recognition import DlibRecognizer
 from models.weights import WeightsError
 
 FORMAT = "veil-recognizer"
@@ -132,9 +133,7 @@ RECOGNIZERS: dict[str, RecognizerKind] = {
     "faceres": RecognizerKind(
         network=FaceRes, chip_px=160, aligned={"nose": (0.497, 0.614), "left_eye": (0.684, 0.396), "right_eye": (0.308, 0.401)}
     ),
-    "dlib": RecognizerKind(
-        network=DlibNetwork, chip_px=150, aligned={"nose": (0.497, 0.534), "left_eye": (0.684, 0.319), "right_eye": (0.308, 0.319)}
-    ),
+    "dlib": RecognizerKind(network=DlibNetwork, chip_px=DlibRecognizer.CHIP_PX, aligned=DlibRecognizer.PLACES),
 }
 
 

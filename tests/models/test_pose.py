@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.faces import KEYPOINT_NAMES
 from models.geometry import Crop, expand_to_square
-from models.pose import NOSE_HEIGHT, STILL, Pose, grid_over, known_at, taken_from, turn_between
+from models.pose import NOSE_HEIGHT, STILL, Pose, grid_over, known_at, similarity, taken_from, turn_between
 
 SIZE = 64
 PICTURE = (640, 480)
@@ -121,3 +122,15 @@ def test_what_a_texture_does_not_hold_is_not_known() -> None:
     assert known[8, 10] == 1
     texture = np.full((16, 16, 3), 9, np.float32)
     assert (taken_from(texture, (columns, rows)) == 9).all()
+
+
+@given(turn=st.floats(-3, 3), scale=st.floats(0.2, 5), x=st.floats(-50, 50), y=st.floats(-50, 50), count=st.integers(2, 6))
+def test_a_similarity_is_found_again(turn: float, scale: float, x: float, y: float, count: int) -> None:
+    points = np.random.default_rng(count).uniform(-20, 20, (count, 2))
+    expected = np.column_stack((scale * cv2.getRotationMatrix2D((0, 0), np.degrees(turn), 1.0)[:, :2], [x, y]))
+    found = similarity(points, points @ expected[:, :2].T + expected[:, 2])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_one_pair_of_points_is_a_shift() -> None:
+    np.testing.assert_allclose(similarity(np.array([[1.0, 2.0]]), np.array([[4.0, 1.0]])), [[1, 0, 3], [0, 1, -1]])

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import pickle
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.geometry import Crop, expand_to_square
 from models.pose import Pose
-from models.stabilizer import LONGEST_GAP_S, Stabilizer, similarity
+from models.stabilizer import LONGEST_GAP_S, Stabilizer
 from models.views import MOST_VIEWS
 
 SIZE = 64
@@ -162,18 +159,6 @@ def test_without_keypoints_the_box_tells_the_motion() -> None:
         crop = crop_of(where)
         blended = stabilizer.blend(1, number * STEP_S, blob(where, crop), MASK, crop, where)
     assert np.abs(blended.astype(int) - blob(where, crop))[MASK].mean() < 3
-
-
-@given(turn=st.floats(-3, 3), scale=st.floats(0.2, 5), x=st.floats(-50, 50), y=st.floats(-50, 50), count=st.integers(2, 6))
-def test_a_similarity_is_found_again(turn: float, scale: float, x: float, y: float, count: int) -> None:
-    points = np.random.default_rng(count).uniform(-20, 20, (count, 2))
-    expected = np.column_stack((scale * cv2.getRotationMatrix2D((0, 0), np.degrees(turn), 1.0)[:, :2], [x, y]))
-    found = similarity(points, points @ expected[:, :2].T + expected[:, 2])
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_one_pair_of_points_is_a_shift() -> None:
-    np.testing.assert_allclose(similarity(np.array([[1.0, 2.0]]), np.array([[4.0, 1.0]])), [[1, 0, 3], [0, 1, -1]])
 
 
 def test_a_steady_face_is_used_again_for_a_moment_and_moves_along() -> None:
