@@ -80,8 +80,9 @@ class Supervisor:
         self._hub = Hub()
         self._poller = zmq.Poller()
         self._poller.register(self._hub.socket, zmq.POLLIN)
-        self._ends = select.poll()
+        self._ends = select.epoll()
         """Of children."""
+        self._poller.register(self._ends.fileno(), zmq.POLLIN)
         self._stop = stop
         self._poller.register(stop.fileno(), zmq.POLLIN)
         self._looked_s = self._awake_since_s = time.monotonic()
@@ -93,6 +94,7 @@ class Supervisor:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._kill_all()
+        self._ends.close()
         self._hub.close()
         self._heartbeats.close()
 
@@ -136,8 +138,7 @@ class Supervisor:
             outboxes=outboxes,
         )
         self._children[name.encode()] = child
-        self._poller.register(child.pidfd, zmq.POLLIN)
-        self._ends.register(child.pidfd, select.POLLIN)
+        self._ends.register(child.pidfd, select.EPOLLIN)
         logger.bind(child=name, pid=pid).debug("started")
         return child
 
@@ -304,7 +305,6 @@ class Supervisor:
         _, status, usage = os.wait4(child.pid, 0)
         child.exit_code = os.waitstatus_to_exitcode(status)
         self._children_cpu_s[child.row.role] = self._children_cpu_s.get(child.row.role, 0.0) + spent_s(usage)
-        self._poller.unregister(child.pidfd)
         self._ends.unregister(child.pidfd)
         os.close(child.pidfd)
         for outbox in child.outboxes.values():
