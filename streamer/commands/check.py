@@ -10,7 +10,7 @@ from rich.console import Console
 from streamer.cli import exit_codes_text
 from streamer.errors import ExitCode
 from streamer.live.addresses import output_kind
-from streamer.live.checks import check_machine, objection_to_folder, warnings_of
+from streamer.live.checks import check_machine, objection_to_folder, warnings_of, warnings_of_page
 from streamer.live.config import OutputSettings, StreamSettings
 from streamer.live.loading import Address, Loaded, load_serve_settings
 from streamer.live.probing import Answer, Request, probe
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     page = f"http://{http.address}/{' with a token' if http.token else ''}" if http.enabled else "none"
     _show(console, "backend", backend)
     _show(console, "status page", page)
-    for warning in warnings_of(loaded):
+    for warning in [*warnings_of(loaded), *warnings_of_page(loaded)]:
         _show(console, "warning", warning)
     code = _probe(console, loaded) if arguments.probe else ExitCode.DONE
     if code is ExitCode.DONE:

@@ -46,20 +46,36 @@ def check_machine(loaded: Loaded) -> str:
     return backend
 
 
-def check_page(loaded: Loaded) -> None:
-    """For who is about to serve the status page; only tried, as it listens in a process of its own.
+def check_page(loaded: Loaded) -> list[str]:
+    """For who is about to serve the status page; only tried, as it listens in a process of its own. Returns warnings.
 
     Raises OutputError where the port is in use, UsageError where this user may not have it. An address that this machine does not
     have is no error, as the network may come later than the cameras are wanted.
     """
-    http = loaded.settings.http
     try:
-        if http.enabled:
-            check_address(*split_address(http.address))
-    except AbsentAddressError:
-        pass
+        _try_page(loaded)
+    except AbsentAddressError as error:
+        return [str(error)]
     except (OutputError, UsageError) as error:
         raise type(error)(loaded.name_key(str(error))) from None
+    return []
+
+
+def warnings_of_page(loaded: Loaded) -> list[str]:
+    """For who is not about to serve it: the daemon may be doing that."""
+    try:
+        _try_page(loaded)
+    except OutputError as error:
+        return [f"{error} (unless it is the daemon of this very file that runs)"]
+    except UsageError as error:
+        return [str(error)]
+    return []
+
+
+def _try_page(loaded: Loaded) -> None:
+    http = loaded.settings.http
+    if http.enabled:
+        check_address(*split_address(http.address))
 
 
 def warnings_of(loaded: Loaded) -> list[str]:
@@ -158,14 +174,6 @@ def _warnings_of_places(loaded: Loaded) -> Iterator[str]:
             objection = objection_to_folder(Path(address.url) if kind == "recording" else Path(address.url).parent)
             if objection:
                 yield f"{address.key}: {objection}"
-    http = loaded.settings.http
-    try:
-        if http.enabled:
-            check_address(*split_address(http.address))
-    except OutputError as error:
-        yield f"{error} (unless it is the daemon of this very file that runs)"
-    except UsageError as error:
-        yield str(error)
 
 
 def objection_to_folder(folder: Path) -> str | None:

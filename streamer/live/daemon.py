@@ -63,8 +63,8 @@ class _Wording:
 def serve(loaded: Loaded, path: Path, *, fork_server: ForkServer, log_level: str = "INFO") -> ExitCode:
     """Run until SIGTERM or SIGINT. Raises UsageError, or OutputError for a port in use, before anything is started."""
     backend = check_machine(loaded)
-    check_page(loaded)
-    for warning in warnings_of(loaded):
+    page_warnings = check_page(loaded)
+    for warning in [*warnings_of(loaded), *page_warnings]:
         logger.warning("{}", warning)
     allow_descriptors()
     signals = Signals(StopRequest())
