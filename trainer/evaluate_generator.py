@@ -23,6 +23,7 @@ from models.recognition import RECOGNIZERS, Recognizer, RecognizerError, open_re
 from models.weights import WeightsError
 from trainer.config import AugmentSettings, DataSettings
 from trainer.dataset import DataError, LabelledFolder
+from trainer.failing import failed
 from trainer.features import FeatureError
 from trainer.frechet import FeatureNetwork, InceptionFeatures, LiteFeatures
 from trainer.generator_evaluation import FOUND, KNOWN, Chance, Evaluation, Judges, MethodFigures, has_eyes
@@ -114,19 +115,14 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json is not None:
             write_atomically(arguments.json, (json.dumps(asdict(report), indent=2, allow_nan=False) + "\n").encode())
     except (FeatureError, RecognizerError) as error:
-        return _failed(str(error), 2)
+        return failed("evaluate generator", error, 2)
     except (WeightsError, DataError) as error:
-        return _failed(str(error), 3)
+        return failed("evaluate generator", error, 3)
     except OSError as error:
-        return _failed(f"{error.filename}: cannot be written: {error.strerror}", 5)
+        return failed("evaluate generator", f"{error.filename}: cannot be written: {error.strerror}", 5)
     console = Console()
     print_report(report, console if console.is_terminal else Console(width=PLAIN_WIDTH))
     return 0
-
-
-def _failed(message: str, exit_code: int) -> int:
-    print(f"veil-train evaluate generator: {message}", file=sys.stderr)
-    return exit_code
 
 
 def _check_writable(*paths: Path | None) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -26,6 +25,7 @@ from models.keypoints import EXPANSION, THRESHOLDS, TOLERANCES, Crops, NetworkKe
 from models.weights import WeightsError
 from trainer.config import AugmentSettings, DataSettings
 from trainer.dataset import DataError, LabelledFolder
+from trainer.failing import failed
 from trainer.keypoint_baselines import LEFT_SHOULDER, guess_distances
 from trainer.keypoint_calibration import CALIBRATED_PARTS, cross_fitted, gather, judge
 from trainer.keypoint_config import KeypointAugmentSettings
@@ -268,7 +268,7 @@ def run(arguments: argparse.Namespace) -> int:
     with one line on stderr.
     """
     if not 0 < arguments.validation_share <= 1 or arguments.expansion < 0:
-        return _failed("--validation-share must be above 0 and at most 1, --expansion at least 0", 2)
+        return failed("evaluate keypoints", "--validation-share must be above 0 and at most 1, --expansion at least 0", 2)
     settings = DataSettings(
         kind="labels", root=str(arguments.data), validation_share=arguments.validation_share, keypoint_threshold=0.0
     )
@@ -278,7 +278,7 @@ def run(arguments: argparse.Namespace) -> int:
         answering = shipped_answers() if network is None else network_answers(network)
         guesses = guess_distances(LabelledFolder(arguments.data, settings, AugmentSettings())) if arguments.baselines else {}
     except (DataError, WeightsError) as error:
-        return _failed(str(error), 3)
+        return failed("evaluate keypoints", error, 3)
     batch = served_batch(faces, range(len(faces)), arguments.expansion)
     answers = locate(answering, batch)
     report = replace(
@@ -297,10 +297,5 @@ def run(arguments: argparse.Namespace) -> int:
             _, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
             arguments.samples.write_bytes(content.tobytes())
     except OSError as error:
-        return _failed(str(error), 5)
+        return failed("evaluate keypoints", error, 5)
     return 0
-
-
-def _failed(message: str, exit_code: int) -> int:
-    print(f"veil-train evaluate keypoints: {message}", file=sys.stderr)
-    return exit_code

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from models.generator_weights import Provenance, export_onnx, format_of, load_generator, write_atomically
 from models.keypoint_weights import FORMAT as KEYPOINT_FORMAT
 from models.keypoint_weights import export_keypoints, load_keypoints
 from models.weights import MANIFEST, WeightsError, enter_in_manifest
+from trainer.failing import failed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,15 +23,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit codes: 0 done, 2 the output exists, 3 the weights cannot be used, 5 the output cannot be written."""
     output: Path = arguments.output
     if output.exists() and not arguments.overwrite:
-        return _failed(f"{output}: exists; choose another name or give --overwrite", 2)
+        return failed("export", f"{output}: exists; choose another name or give --overwrite", 2)
     try:
         provenance = _export(arguments.weights, output)
         if (output.parent / MANIFEST).exists():
             enter_in_manifest(output)
     except WeightsError as error:
-        return _failed(str(error), 3)
+        return failed("export", error, 3)
     except OSError as error:
-        return _failed(f"{output}: cannot be written: {error}", 5)
+        return failed("export", f"{output}: cannot be written: {error}", 5)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB. Terms of these weights: {provenance.terms}")
     return 0
 
@@ -45,8 +45,3 @@ def _export(weights: Path, output: Path) -> Provenance:
         generator, provenance = load_generator(weights)
         export_onnx(output, generator, provenance)
     return provenance
-
-
-def _failed(message: str, exit_code: int) -> int:
-    print(f"veil-train export: {message}", file=sys.stderr)
-    return exit_code

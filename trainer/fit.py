@@ -15,6 +15,7 @@ from models.weights import WeightsError
 from trainer.checkpoint import CheckpointError, list_checkpoints
 from trainer.config import ConfigError, load_config
 from trainer.dataset import DataError
+from trainer.failing import failed
 from trainer.features import FeatureError
 from trainer.loop import DivergedError, Run, stop_on_signals
 from trainer.networks import ArchitectureError
@@ -45,15 +46,15 @@ def run(arguments: argparse.Namespace) -> int:
         stop_on_signals(training)
         is_complete = _train(training)
     except (ConfigError, ArchitectureError, WeightsError, FeatureError, ParallelError) as error:
-        return _failed(error, 2)
+        return failed("fit", error, 2)
     except DataError as error:
-        return _failed(error, 3)
+        return failed("fit", error, 3)
     except CheckpointError as error:
-        return _failed(error, 5)
+        return failed("fit", error, 5)
     except OSError as error:
-        return _failed(f"{error.filename or folder}: cannot be read or written: {error.strerror or error}", 5)
+        return failed("fit", f"{error.filename or folder}: cannot be read or written: {error.strerror or error}", 5)
     except DivergedError as error:
-        return _failed(error, 1)
+        return failed("fit", error, 1)
     finally:
         leave_world()
     return 0 if is_complete else INTERRUPTED
@@ -78,8 +79,3 @@ def _train(training: Run) -> bool:
             progress.update(bar, completed=run.images_seen, description=f"{size}x{size}, {speed:.1f} images/s")
 
         return training.train(advance)
-
-
-def _failed(error: Exception | str, exit_code: int) -> int:
-    print(f"veil-train fit: {error}", file=sys.stderr)
-    return exit_code

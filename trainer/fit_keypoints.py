@@ -29,6 +29,7 @@ from trainer.checkpoint import CheckpointError, list_checkpoints, load_newest, s
 from trainer.config import ConfigError, to_yaml
 from trainer.dataset import DataError
 from trainer.evaluate_keypoints import locate, measure, network_answers, served_batch
+from trainer.failing import failed
 from trainer.keypoint_calibration import calibration_of, gather
 from trainer.keypoint_config import KeypointTrainSettings, load_keypoint_config
 from trainer.keypoint_samples import IS_SHOULDER, LEAST_LABEL_SCORE, KeypointBatch, KeypointFaces, KeypointSource
@@ -239,11 +240,11 @@ def run(arguments: argparse.Namespace) -> int:
         stop_on_signals(training)
         is_complete = _train(training)
     except ConfigError as error:
-        return _failed(error, 2)
+        return failed("fit-keypoints", error, 2)
     except DataError as error:
-        return _failed(error, 3)
+        return failed("fit-keypoints", error, 3)
     except CheckpointError as error:
-        return _failed(error, 5)
+        return failed("fit-keypoints", error, 5)
     return 0 if is_complete else INTERRUPTED
 
 
@@ -259,8 +260,3 @@ def _train(training: KeypointRun) -> bool:
         logger.add(lambda line: progress.console.print(line, end="", markup=False), level="INFO", diagnose=False)
         bar = progress.add_task("crops", total=training.settings.run.total_images, completed=training.images_seen)
         return training.train(lambda run: progress.update(bar, completed=run.images_seen))
-
-
-def _failed(error: Exception, exit_code: int) -> int:
-    print(f"veil-train fit-keypoints: {error}", file=sys.stderr)
-    return exit_code

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from models.generator_weights import parameter_count, read_published, save_generator
 from models.weights import WeightsError
+from trainer.failing import failed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,20 +21,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit codes: 0 done, 2 the output exists, 3 the checkpoint cannot be used, 5 the output cannot be written."""
     output: Path = arguments.output
     if output.exists() and not arguments.overwrite:
-        return _failed(f"{output}: exists; choose another name or give --overwrite", 2)
+        return failed("import-deepprivacy", f"{output}: exists; choose another name or give --overwrite", 2)
     try:
         generator, provenance = read_published(arguments.checkpoint)
         save_generator(output, generator, provenance)
     except WeightsError as error:
-        return _failed(str(error), 3)
+        return failed("import-deepprivacy", error, 3)
     except OSError as error:
-        return _failed(f"{output}: cannot be written: {error}", 5)
+        return failed("import-deepprivacy", f"{output}: cannot be written: {error}", 5)
     size = generator.architecture.resolution
     print(f"{output}: {parameter_count(generator):,} parameters, {size}x{size} pixels, {provenance.images_seen:,} images seen")
     print(f"Terms of these weights: {provenance.terms}")
     return 0
-
-
-def _failed(message: str, exit_code: int) -> int:
-    print(f"veil-train import-deepprivacy: {message}", file=sys.stderr)
-    return exit_code

@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import math
-import sys
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models.generator_weights import write_atomically
+from trainer.failing import failed
 from trainer.recognizers import FORMAT, DlibNetwork, FaceRes
 
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -119,24 +119,19 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     published = PUBLISHED[arguments.network]
     if output.exists() and not arguments.overwrite:
-        return _failed(f"{output}: exists; choose another name or give --overwrite", 2)
+        return failed("import-recognizer", f"{output}: exists; choose another name or give --overwrite", 2)
     try:
         manifest, content = read_package(arguments.file, published)
         weights = published.layers(arrays_of(manifest, content))
     except PackageError as error:
-        return _failed(str(error), 3)
+        return failed("import-recognizer", error, 3)
     metadata = {"format": FORMAT, "network": arguments.network, "terms": published.terms}
     try:
         write_atomically(output, save(weights, metadata))
     except OSError as error:
-        return _failed(f"{output}: cannot be written: {error}", 5)
+        return failed("import-recognizer", f"{output}: cannot be written: {error}", 5)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB. Terms of these weights: {published.terms}")
     return 0
-
-
-def _failed(message: str, exit_code: int) -> int:
-    print(f"veil-train import-recognizer: {message}", file=sys.stderr)
-    return exit_code
 
 
 def read_package(path: Path, published: Published) -> tuple[list[dict[str, Any]], bytes]:

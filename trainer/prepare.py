@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from models.weights import WeightsError
 from trainer import collecting
 from trainer.collection import Collection, CollectionError, Description
+from trainer.failing import failed
 from trainer.labelling import FaceLabeller, FilterSettings, open_labeller
 from trainer.layouts import default_crops
 from trainer.media import find_media, fingerprint, open_media
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = find_media(arguments.inputs, outside=root)
         unreadable = list(found.missing)
         if not found.files:
-            return _failed("; ".join(found.missing) or f"{root}: is the only input", 3)
+            return failed("prepare", "; ".join(found.missing) or f"{root}: is the only input", 3)
         labeller = open_labeller(filters, crops, size=arguments.detector_size, threads=arguments.threads)
         with Collection(root, description) as collection:
             preparation = Preparation(collection, labeller, arguments.every)
@@ -63,15 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
                 unreadable += _prepare(preparation, found.files, console)
             except KeyboardInterrupt:
                 collection.write_labels()
-                return _failed("interrupted; the same command goes on from here", INTERRUPTED)
+                return failed("prepare", "interrupted; the same command goes on from here", INTERRUPTED)
             collecting.finish(collection, Console())
             is_any_read = bool(collection.sources)
     except (CollectionError, ValueError, msgspec.ValidationError) as error:
-        return _failed(str(error), 2)
+        return failed("prepare", error, 2)
     except WeightsError as error:
-        return _failed(str(error), 3)
+        return failed("prepare", error, 3)
     except OSError as error:
-        return _failed(f"{error.filename or root}: cannot be written: {error.strerror}", 5)
+        return failed("prepare", f"{error.filename or root}: cannot be written: {error.strerror}", 5)
     for line in unreadable:
         print(f"veil-train prepare: left out: {line}", file=sys.stderr)
     return (4 if is_any_read else 3) if unreadable else 0
@@ -144,8 +145,3 @@ def _prepare(preparation: Preparation, files: tuple[Path, ...], console: Console
                 print(f"{number}/{len(files)} {path}: {preparation.faces} faces in all", file=sys.stderr)
             progress.update(total, completed=number)
     return unreadable
-
-
-def _failed(message: str, exit_code: int) -> int:
-    print(f"veil-train prepare: {message}", file=sys.stderr)
-    return exit_code

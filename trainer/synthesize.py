@@ -22,6 +22,7 @@ from models.detectors import RgbImage
 from models.weights import WeightsError
 from trainer import collecting
 from trainer.collection import Collection, CollectionError, Description
+from trainer.failing import failed
 from trainer.labelling import FaceLabeller, FilterSettings, open_labeller
 from trainer.layouts import default_crops
 
@@ -120,14 +121,14 @@ def run(arguments: argparse.Namespace) -> int:
                 synthesize(collection, labeller, source, range(arguments.start, arguments.start + arguments.count))
             except KeyboardInterrupt:
                 collection.write_labels()
-                return _failed("interrupted; the same command goes on from here", INTERRUPTED)
+                return failed("synthesize", "interrupted; the same command goes on from here", INTERRUPTED)
             collecting.finish(collection, Console())
     except (CollectionError, SynthesisError, ValueError, msgspec.ValidationError) as error:
-        return _failed(str(error), 2)
+        return failed("synthesize", error, 2)
     except WeightsError as error:
-        return _failed(str(error), 3)
+        return failed("synthesize", error, 3)
     except OSError as error:
-        return _failed(f"{error.filename or root}: cannot be written: {error.strerror}", 5)
+        return failed("synthesize", f"{error.filename or root}: cannot be written: {error.strerror}", 5)
     return 0
 
 
@@ -146,8 +147,3 @@ def synthesize(collection: Collection, labeller: FaceLabeller, source: FaceSourc
                     collection.check_room()
                     collection.write_labels()
             progress.advance(bar)
-
-
-def _failed(message: str, exit_code: int) -> int:
-    print(f"veil-train synthesize: {message}", file=sys.stderr)
-    return exit_code
