@@ -13,12 +13,15 @@ from trainer.recognizers import RECOGNIZERS, RecognizerKind
 LEAST_SIDE, LARGEST_SIDE = 0.4, 1.2
 """Bounds of a chip's side in sides of the picture: the eyes of a profile say little about the size of its face."""
 
-WOBBLE = 5
-"""Numbers in [-1, 1) that vary how one face is looked at: two for the shift, then size, turn and sharpness."""
+WOBBLE = 7
+"""Numbers in [-1, 1) that vary how one face is looked at: two for the shift, then size, turn, sharpness, colour and brightness."""
 
 SHIFT, SIZE, TURN = 0.2, 0.35, 0.5
 """Largest shift in parts of the chip, change of its side (natural logarithm) and turn, radians; the cube of what is drawn counts,
 so that a chip is seldom far off: attackers miss the eyes of one face in twenty."""
+
+BRIGHTNESS = 0.3
+"""Largest change of the brightness, natural logarithm."""
 
 ALIGNING = ("nose", "left_eye", "right_eye")
 _ROWS = [KEYPOINT_NAMES.index(name) for name in ALIGNING]
@@ -40,7 +43,7 @@ class Attacker:
         another to every look at it and not to one; None looks straight.
         """
         if wobble is not None:
-            images = _softened(images, (wobble[:, 4] + 1) / 2)
+            images = _relit(_softened(images, (wobble[:, 4] + 1) / 2), wobble[:, 5:])
         grid = chip_grid(keypoints, self._kind, wobble).to(images.dtype)
         chips = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
         descriptors: Tensor = self._network(chips)
@@ -86,3 +89,15 @@ def _softened(images: Tensor, share: Tensor) -> Tensor:
     padded = functional.pad(images, (1, 1, 1, 1), mode="replicate")
     blurred = functional.avg_pool2d(functional.avg_pool2d(padded, 2, 1), 2, 1)
     return torch.lerp(images, blurred, share[:, None, None, None].to(images.dtype))
+
+
+def _relit(images: Tensor, wobble: Tensor) -> Tensor:
+    """Pictures with less colour and in other light: half of them are grey. (B, 3, R, R), wobble (B, 2).
+
+    Whoever sees colours can be deceived by stains of colour; whoever does not, only by another face.
+    """
+    luma = torch.tensor([0.299, 0.587, 0.114], device=images.device, dtype=images.dtype)
+    grey = (images * luma[:, None, None]).sum(1, keepdim=True)
+    share, light = (wobble[:, 0] + 1).clamp(max=1), (wobble[:, 1] * BRIGHTNESS).exp()
+    coloured = torch.lerp(images, grey, share[:, None, None, None].to(images.dtype))
+    return (coloured + 1) * light[:, None, None, None].to(images.dtype) - 1

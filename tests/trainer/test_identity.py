@@ -58,12 +58,12 @@ def test_a_wobble_moves_the_chip_by_its_own_measures() -> None:
     keypoints = keypoints_at({name: turned(*place) for name, place in ALIGNED.items()})
     straight = chip_grid(keypoints, KIND, torch.zeros(1, WOBBLE))
     assert torch.allclose(straight, chip_grid(keypoints, KIND), atol=1e-6)
-    shifted = chip_grid(keypoints, KIND, torch.tensor([[1.0, 0, 0, 0, 0]]))
+    shifted = chip_grid(keypoints, KIND, torch.tensor([[1.0, 0, 0, 0, 0, 0, 0]]))
     # A chip's right is the picture's down; the grid counts from -1 to 1.
     assert (shifted - straight)[0, 3, 7].tolist() == pytest.approx([0.0, 2 * 0.5 * identity.SHIFT], abs=1e-6)
-    half = chip_grid(keypoints, KIND, torch.tensor([[0.5, 0, 0, 0, 0]]))
+    half = chip_grid(keypoints, KIND, torch.tensor([[0.5, 0, 0, 0, 0, 0, 0]]))
     assert torch.allclose(half - straight, (shifted - straight) / 8, atol=1e-6)
-    larger = chip_grid(keypoints, KIND, torch.tensor([[0, 0, 1.0, 0, 0]]))
+    larger = chip_grid(keypoints, KIND, torch.tensor([[0, 0, 1.0, 0, 0, 0, 0]]))
     side = (straight[0, 0, -1] - straight[0, 0, 0]).norm()
     assert float((larger[0, 0, -1] - larger[0, 0, 0]).norm() / side) == pytest.approx(math.exp(identity.SIZE), abs=1e-5)
 
@@ -89,6 +89,17 @@ def test_a_softened_picture_is_blurred_by_1_2_1() -> None:
     assert soft[2, 0, 1:4, 1:4].tolist() == [[1, 2, 1], [2, 4, 2], [1, 2, 1]]
     assert soft[1, 0, 2].tolist() == [0, 1, 10, 1, 0]
     assert torch.equal(soft[0], image[0])
+
+
+def test_half_of_the_looks_see_no_colour() -> None:
+    image = torch.tensor([0.5, -0.5, 0.25])[:, None, None].expand(4, 3, 2, 2)
+    looks = torch.tensor([[-1.0, 0.0], [-0.5, 0.0], [0.0, 0.0], [0.9, 1.0]])
+    seen = identity._relit(image, looks)[:, :, 1, 1]
+    grey = 0.299 * 0.5 - 0.587 * 0.5 + 0.114 * 0.25
+    assert torch.equal(seen[0], image[0, :, 1, 1])
+    assert seen[1].tolist() == pytest.approx([(0.5 + grey) / 2, (grey - 0.5) / 2, (0.25 + grey) / 2])
+    assert seen[2].tolist() == pytest.approx([grey] * 3)
+    assert seen[3].tolist() == pytest.approx([(grey + 1) * math.exp(identity.BRIGHTNESS) - 1] * 3)
 
 
 class Told:
