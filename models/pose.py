@@ -39,12 +39,14 @@ Affine = NDArray[np.float64]  # (2, 3)
 class Pose:
     """Where a face is in the picture.
 
-    box: x1 y1 x2 y2, pixels. keypoints, keypoint_scores: (7, 2) pixels and (7,), 0 = absent.
+    box: x1 y1 x2 y2, pixels. keypoints, keypoint_scores: (7, 2) pixels and (7,), 0 = absent. sight: how much of the face and of what
+    is beside it lies in the picture, 0 to 1.
     """
 
     box: tuple[float, float, float, float]
     keypoints: NDArray[np.float32]
     keypoint_scores: NDArray[np.float32]
+    sight: float = 1.0
 
     @property
     def side(self) -> float:

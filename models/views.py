@@ -40,6 +40,9 @@ ALIKE, OTHER = 25.0, 40.0
 Heads that talk in front of something have 7 to 19, those that others walk past 20 to 45."""
 MEAN_ALIKE = 14.0
 """The same up to which a mean is as sharp as its parts, nearly."""
+MORE = 1.1
+"""A view is learned anew where so many times as much can be seen as when it was learned: a face painted from a part of it, or from
+few pixels, is a bad one."""
 PATIENCE_S = 2.0
 """What looks otherwise for so long is learned anew."""
 LIGHT_S = 5.0
@@ -69,6 +72,8 @@ class _View:
     texture: Texture
     """As in light of 1."""
     used_s: float
+    sight: float
+    """How much could be seen of the face when it was learned: 1 is all of it, as large as it is painted."""
     presence: float
     """How much of it is shown, against the others: 0 to 1."""
     age_s: float = 0.0
@@ -153,10 +158,11 @@ class Views:
         """
         elapsed_s = 0.0 if self._last_s is None else max(time_s - self._last_s, 0.0)
         self._last_s = time_s
+        sight = pose.sight * min(crop.side / len(mask), 1.0)
         shown = self.look(mask, crop, pose)
         if shown is None:
             unlit = self._unlit(painted, grid_over(crop, pose, len(mask)))
-            self._add(_View(pose=pose, crop=crop, texture=unlit, used_s=time_s, presence=1.0))
+            self._add(_View(pose=pose, crop=crop, texture=unlit, used_s=time_s, sight=sight, presence=1.0))
             return painted
         self._follow_light(painted, shown, elapsed_s)
         result = self.lit(shown, around)
@@ -167,13 +173,15 @@ class Views:
         distance = float(shown.distances[number])
         current = self._views[number]
         if distance > NEAR:
-            view = _View(pose=pose, crop=crop, texture=unlit, used_s=time_s, presence=0.0)
+            view = _View(pose=pose, crop=crop, texture=unlit, used_s=time_s, sight=sight, presence=0.0)
             stretched = current.stretched + distance
             if difference < OTHER and current.seen_s > LEAST_SEEN_S and distance < STEP and stretched < STRETCH:
                 view.texture = np.asarray(unlit + (shown.face - unlit) * shown.share[:, :, None], np.float32)
-                view.stretched, view.age_s = stretched, FIRST_S
+                view.stretched, view.age_s, view.sight = stretched, FIRST_S, current.sight
             self._add(view)
         else:
+            if sight > MORE * current.sight:
+                current.sight, current.age_s = sight, 0.0
             closeness = 1 - distance / NEAR if current.age_s >= FIRST_S else 1.0
             self._learn(current, unlit, crop, pose, elapsed_s * closeness, difference)
             current.seen_s += elapsed_s

@@ -50,6 +50,8 @@ LEAST_IN_SIGHT = 0.35
 MANY = 3
 """Faces of one picture from which all cores paint together. With fewer the other processes keep the cores busy, and threads would
 only cost: a tenth of the time, on two cores."""
+BESIDE = 0.2
+"""Of the width and height of a face on each side: what the generator has to see of what is beside it."""
 SOFTNESS_PX = 0.9
 """Sigma of the sharpest edges that the generator paints, in its own pixels."""
 _MOST_REMEMBERED = 256
@@ -84,6 +86,7 @@ class _Place:
     crop: Crop
     picture: RgbImage
     mask: Mask
+    pose: Pose
     keypoints: NDArray[np.float32]
 
 
@@ -143,7 +146,7 @@ class GanFilter:
         """What was painted a moment ago, if it still serves."""
         if face.time_s is None or self._stabilizer is None:
             return None
-        again = self._stabilizer.reuse(face.track, face.time_s, place.picture, place.mask, place.crop, _pose(face))
+        again = self._stabilizer.reuse(face.track, face.time_s, place.picture, place.mask, place.crop, place.pose)
         return None if again is None else join(again, place.picture, place.mask)
 
     def _paint_anew(self, faces: Sequence[tuple[FaceMask, _Place]]) -> list[RgbImage]:
@@ -167,17 +170,28 @@ class GanFilter:
         """With the past of its track mixed in."""
         if face.time_s is None or self._stabilizer is None:
             return painted
-        return self._stabilizer.blend(face.track, face.time_s, painted, place.mask, place.crop, _pose(face))
+        return self._stabilizer.blend(face.track, face.time_s, painted, place.mask, place.crop, place.pose)
 
     def _place(self, picture: RawPicture, face: FaceMask, every: Sequence[FaceMask]) -> _Place:
         crop = geometry.expand_to_square(face.box, picture.size, self._generator.expansion)
         given, mask = hidden_crop(picture, crop, every, self._generator.resolution)
         keypoints = geometry.keypoints_in_crop(face.keypoints[None], face.keypoint_scores[None], crop)
-        return _Place(crop=crop, picture=given, mask=mask, keypoints=keypoints)
+        return _Place(crop=crop, picture=given, mask=mask, pose=_pose(face, picture.size), keypoints=keypoints)
 
 
-def _pose(face: FaceMask) -> Pose:
-    return Pose(box=face.box, keypoints=face.keypoints, keypoint_scores=face.keypoint_scores)
+def _pose(face: FaceMask, frame_size: Size) -> Pose:
+    sight = _in_sight(face.box, frame_size, BESIDE)
+    return Pose(box=face.box, keypoints=face.keypoints, keypoint_scores=face.keypoint_scores, sight=sight)
+
+
+def _in_sight(box: tuple[float, float, float, float], frame_size: Size, growth: float = 0.0) -> float:
+    """Which part of a box lies in the frame, after it has grown by this part of its width and height on each side."""
+    part = 1.0
+    for start, stop, end in zip(box[:2], box[2:], frame_size, strict=True):
+        grown = growth * (stop - start)
+        inside = min(stop + grown, end) - max(start - grown, 0.0)
+        part *= max(inside, 0.0) / (stop - start + 2 * grown)
+    return part
 
 
 def open_gan(settings: FilterSettings, backend: str) -> GanFilter:
@@ -220,8 +234,7 @@ def _obstacle(face: FaceMask, frame_size: Size) -> str | None:
     width, height = x2 - x1, y2 - y1
     if min(width, height) < SMALLEST_FACE_PX:
         return "small"
-    visible = max(min(x2, frame_size[0]) - max(x1, 0.0), 0.0) * max(min(y2, frame_size[1]) - max(y1, 0.0), 0.0)
-    if visible < LEAST_IN_SIGHT * width * height:
+    if _in_sight(face.box, frame_size) < LEAST_IN_SIGHT:
         return "outside"
     if not (face.keypoint_scores[LANDMARK_ROWS] > 0).any():
         return "keypoints"

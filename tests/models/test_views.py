@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,3 +148,33 @@ def test_the_same_frames_give_the_same_face() -> None:
         track = Track()
         shown.append([track.paint(face(number), pose_of(turned(0.01 * number, 0.0))) for number in range(30)])
     np.testing.assert_array_equal(shown[0], shown[1])
+
+
+def in_sight(part: float) -> Pose:
+    return replace(FRONT, sight=part)
+
+
+def test_a_face_that_was_half_out_of_the_picture_is_learned_anew_when_it_is_in() -> None:
+    track = Track()
+    half = track.paint(face(1), in_sight(0.5), frames=15)
+    assert distance(half, face(1)) < 2
+    whole = track.paint(face(2), in_sight(1.0), frames=15)
+    assert distance(whole, face(2)) < 0.4 * distance(whole, face(1))
+    gone = track.paint(face(3), in_sight(0.5), frames=15)
+    assert distance(gone, whole) < 0.4 * distance(gone, face(3)), "it is known by now who goes out of the picture"
+
+
+def test_a_face_that_stays_at_the_border_is_one_person() -> None:
+    track = Track()
+    track.paint(face(1), in_sight(0.8), frames=15)
+    for seed in range(60):
+        shown = track.paint(face(1) + face(100 + seed, 0, 8), in_sight(0.8 + 0.05 * (seed % 2)))
+    assert distance(shown, face(1)) < 2
+
+
+def test_a_face_that_comes_nearer_is_learned_anew() -> None:
+    far, near = pose_of(PLACES, side=24.0), pose_of(PLACES)
+    track = Track()
+    track.paint(face(1), far, frames=15)
+    shown = track.paint(face(2), near, frames=15)
+    assert distance(shown, face(2)) < 0.4 * distance(shown, face(1))
