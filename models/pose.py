@@ -39,8 +39,8 @@ Affine = NDArray[np.float64]  # (2, 3)
 class Pose:
     """Where a face is in the picture.
 
-    box: x1 y1 x2 y2, pixels. keypoints, keypoint_scores: (7, 2) pixels and (7,), 0 = absent. sight: how much of the face and of what
-    is beside it lies in the picture, 0 to 1.
+    box: x1 y1 x2 y2, pixels. keypoints, keypoint_scores: (7, 2) pixels and (7,), 0 = absent. sight: how much of the face and of
+    what is beside it lies in the picture, 0 to 1.
     """
 
     box: tuple[float, float, float, float]

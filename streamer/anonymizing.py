@@ -161,6 +161,7 @@ class StreamAnonymizer:
             best_scores=tracked.best_scores,
             keypoints=tracked.keypoints,
             keypoint_scores=tracked.keypoint_scores,
+            seen=tracked.scores > 0,
         )
         try:
             fallbacks.update(self.hider.hide(self.raw.planes(frame), safe, tracked.boxes, known))

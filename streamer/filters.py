@@ -159,6 +159,9 @@ NEEDS_KEYPOINTS = frozenset({"gan"})
 PAINTS_BOXES = frozenset({"gan"})
 """The filters that can fill nothing but boxes."""
 
+BLIND = frozenset({"gan", "blackout", "solid", "image"})
+"""The filters whose fills hold no pixel of any face."""
+
 RUNS_NETWORK = frozenset({"gan"})
 """The filters that take a while to open."""
 

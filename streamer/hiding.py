@@ -1,6 +1,6 @@
 """Hides faces in pictures: copies the picture and lays the fills of a filter over every mask.
 
-    boxes -> masks -> fills, all from the raw picture -> pasted into the copy, the largest face last
+    boxes -> masks -> fills, all from the raw picture -> pasted into the copy, the largest or the seen face last
 
 Only masked pixels and soft edges change; all others stay bit-exact. No pixel of the raw picture remains inside a mask, whatever the
 filter does: where it fails, the face is covered plain.
@@ -22,7 +22,7 @@ from models.backends import DEFAULT_BACKEND
 from models.detectors import Size
 from models.faces import Boxes, Keypoints, KeypointScores, Scores
 from streamer.config import FilterSettings
-from streamer.filters import PLAIN_LEVEL, Fill, Filter, mask_shape, open_filter, plain
+from streamer.filters import BLIND, PLAIN_LEVEL, Fill, Filter, mask_shape, open_filter, plain
 from streamer.masks import Alpha, FaceMask, chroma_alpha, face_mask, region_size
 from streamer.pictures import (
     PIXEL_FORMATS,
@@ -48,7 +48,8 @@ class KnownFaces:
     """More about the faces of a picture than their boxes: row i is face i.
 
     tracks: (faces,), whose faces they are. best_scores: (faces,), the detector's for each, in any frame so far. keypoints,
-    keypoint_scores: (faces, 7, 2) pixels and (faces, 7). time_s: of the picture in its stream, None for photos.
+    keypoint_scores: (faces, 7, 2) pixels and (faces, 7). time_s: of the picture in its stream, None for photos. seen: (faces,),
+    whether each was found in this very picture; None where all were.
     """
 
     time_s: float | None = None
@@ -56,6 +57,7 @@ class KnownFaces:
     best_scores: Scores
     keypoints: Keypoints
     keypoint_scores: KeypointScores
+    seen: NDArray[np.bool_] | None = None
 
     def add_to(self, mask: FaceMask, row: int) -> FaceMask:
         return replace(
@@ -65,6 +67,7 @@ class KnownFaces:
             best_score=float(self.best_scores[row]),
             keypoints=self.keypoints[row],
             keypoint_scores=self.keypoint_scores[row],
+            is_seen=self.seen is None or bool(self.seen[row]),
         )
 
 
@@ -169,11 +172,18 @@ class _FaceFills:
         masks = {row: mask for row, box in enumerate(boxes) if (mask := self._mask(box, picture.size, steps)) is not None}
         if known is not None:
             masks = {row: known.add_to(mask, row) for row, mask in masks.items()}
-        # The larger over the smaller: what is blurred for a small face could show the features of a large one behind it.
-        rows = sorted(masks, key=lambda row: math.prod(masks[row].face_size))
+        rows = sorted(masks, key=lambda row: self._height(masks[row]))
         fills = self._try([masks[row] for row in rows], list(masks.values()), picture)
         fallbacks = {row: fill.fallback for row, fill in zip(rows, fills, strict=True) if fill.fallback is not None}
         return [(masks[row], fill) for row, fill in zip(rows, fills, strict=True)], dict(sorted(fallbacks.items()))
+
+    def _height(self, mask: FaceMask) -> tuple[bool, float]:
+        """Larger for what lies over others.
+
+        The larger over the smaller: what is blurred for a small face could show the features of a large one behind it. Where that
+        cannot be, a face that is seen lies over one that only is where it would be by now, mostly behind the other.
+        """
+        return mask.is_seen and self._settings.name in BLIND, math.prod(mask.face_size)
 
     def _mask(self, box: Boxes, frame_size: Size, steps: tuple[int, int]) -> FaceMask | None:
         settings = self._settings

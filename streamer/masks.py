@@ -32,6 +32,7 @@ class FaceMask:
     track: whose face it is, where that is known.
     keypoints, keypoint_scores: (7, 2) pixels and (7,), as in `models.faces.Faces`; all absent where nobody looked for them.
     best_score: the detector's for this face, in any frame so far. time_s: of the picture in its stream; None for photos.
+    is_seen: whether it was found in this very picture.
     """
 
     box: tuple[float, float, float, float]
@@ -43,6 +44,7 @@ class FaceMask:
     track: int = 0
     best_score: float = 1.0
     time_s: float | None = None
+    is_seen: bool = True
     keypoints: NDArray[np.float32] = field(default_factory=lambda: np.zeros((len(KEYPOINT_NAMES), 2), np.float32))
     keypoint_scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(len(KEYPOINT_NAMES), np.float32))
 

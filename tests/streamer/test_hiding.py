@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from models.faces import Boxes
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
-from streamer.filters import FILTERS, Fill
-from streamer.hiding import Hider, PhotoHider
+from streamer.filters import FILTERS, EachFace, Fill
+from streamer.hiding import Hider, KnownFaces, PhotoHider
 from streamer.masks import FaceMask, region_size
 from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane, RgbPixels, region_to_rgb
 from streamer.raw_pictures import RawPicture
@@ -117,6 +117,27 @@ def test_the_larger_of_two_overlapping_faces_is_on_top_in_any_order() -> None:
     hider.hide(raw, last, np.array([small, large], np.float32))
     np.testing.assert_array_equal(first[0], alone[0])
     np.testing.assert_array_equal(last[0], alone[0])
+
+
+@pytest.mark.parametrize(("name", "on_top"), [("gan", 2), ("heavy-blur", 1)])
+def test_a_face_that_is_not_seen_lies_below_one_that_is_unless_that_could_show_something(
+    name: str, on_top: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def numbered(picture: RawPicture, face: FaceMask) -> Fill:
+        return Fill(np.full((1, 1, 3), face.track, np.uint8))
+
+    monkeypatch.setitem(FILTERS, name, lambda settings, backend: EachFace(numbered))
+    layout = PictureLayout(width=64, height=64, pixel_format="gray", color=ColorTags(range=2))
+    raw, safe = noise(layout), noise(layout, 1)
+    known = KnownFaces(
+        tracks=np.array([2, 1]),
+        best_scores=np.ones(2, np.float32),
+        keypoints=np.zeros((2, 7, 2), np.float32),
+        keypoint_scores=np.zeros((2, 7), np.float32),
+        seen=np.array([True, False]),
+    )
+    Hider(FilterSettings(name=name), layout).hide(raw, safe, np.array([[20, 20, 40, 40], [16, 16, 50, 50]], np.float32), known)
+    assert safe[0][30, 30] == on_top
 
 
 def test_without_faces_the_picture_is_copied() -> None:
