@@ -115,6 +115,25 @@ def test_a_face_of_four_cells_with_the_detail_of_the_original_but_not_its_pixels
     assert (painted.exposed_share, painted.is_exposed) == (1.0, False)
 
 
+def test_two_cells_alike_by_chance_show_nothing_unless_their_pixels_are_the_original_s() -> None:
+    """A face of sixteen cells, two of which have the detail of the original."""
+    x1, y1, x2, y2 = BOXES[0].tolist()
+    down, across = (
+        np.rint(start + np.array(parts) * side).astype(int)
+        for start, side, parts in (
+            (y1, y2 - y1, (0.2, 0.55)),
+            (x1, x2 - x1, (0.2, 0.8)),
+        )
+    )
+    cells = (slice(*down), slice(*across))
+    left_out, alike = covered(0, blackout), covered(0, blackout)
+    left_out[cells] = frame(0)[cells]
+    alike[cells] = np.clip(frame(0)[cells].astype(int) + 40, 0, 255)
+
+    assert look(left_out).is_exposed
+    assert not look(alike).is_exposed
+
+
 def test_brightness_and_contrast_hide_nothing() -> None:
     assert look((frame(0) * 0.7 + 50).astype(np.uint8)).is_exposed
 
