@@ -3,73 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import streamer
 from models.detectors import CenterFaceDetector, image_render
 from models.face_generator import FaceGenerator, open_generator
-from models.faces import Faces
 from models.geometry import PAINT, expand_to_square
-from models.keypoints import NetworkKeypoints
 from models.weights import WeightsError
-from streamer.config import FilterSettings
 from streamer.errors import InternalError, UsageError
 from streamer.filters import FILTERS, open_filter
 from streamer.gan import GanFilter, Identities, hidden_crop, open_gan, secret_of
-from streamer.hiding import Hider, KnownFaces, PhotoHider
+from streamer.hiding import Hider, PhotoHider
 from streamer.masks import face_mask
-from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane, rgb_to_region
+from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, rgb_to_region
 from streamer.raw_pictures import RgbPicture, YuvPicture
-
-FACES = sorted((Path(streamer.__file__).parent / "demo_faces").glob("*.jpg"))
-GENERATOR = open_generator()
-SIZE = (320, 240)
+from tests.streamer.painted import FACES, GENERATOR, SIZE, Portrait, gan, known, layout_of, noise
 
 
 @pytest.fixture(autouse=True)
 def opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FILTERS, "gan", lambda setting, backend: GanFilter(GENERATOR, identity_seed=setting.identity_seed))
-
-
-def gan(**changes: Any) -> FilterSettings:
-    return FilterSettings(name="gan", **{"identity_seed": 1, **changes})
-
-
-def layout_of(pixel_format: str, **color: int) -> PictureLayout:
-    return PictureLayout(width=SIZE[0], height=SIZE[1], pixel_format=pixel_format, color=ColorTags(**color))
-
-
-def noise(layout: PictureLayout, seed: int) -> tuple[Plane, ...]:
-    planes = layout.planes(np.zeros(layout.nbytes, np.uint8))
-    rng = np.random.default_rng(seed)
-    for plane in planes:
-        plane[:] = rng.integers(0, 1 << PIXEL_FORMATS[layout.pixel_format].bits, plane.shape)
-    return planes
-
-
-def known(
-    boxes: NDArray[np.float32], *, tracks: Sequence[int] | None = None, score: float = 1.0, best_score: float = 0.9
-) -> KnownFaces:
-    """Keypoints where they usually are in a box."""
-    places = np.array([[0.5, 0.6], [0.68, 0.4], [0.32, 0.4], [0.95, 0.45], [0.05, 0.45], [1.2, 1.3], [-0.2, 1.3]], np.float32)
-    keypoints = boxes[:, None, :2] + places * (boxes[:, None, 2:] - boxes[:, None, :2])
-    scores = np.full((len(boxes), 7), score, np.float32)
-    return KnownFaces(
-        tracks=np.array(tracks if tracks is not None else range(1, len(boxes) + 1)),
-        best_scores=np.full(len(boxes), best_score, np.float32),
-        keypoints=keypoints,
-        keypoint_scores=scores,
-    )
 
 
 corners = st.tuples(
@@ -129,29 +86,6 @@ def test_a_crop_of_one_face_shows_no_other_face_either() -> None:
     assert mask[32, 60], "the other face is hidden where it reaches into the crop"
     # The mean of areas may mix the grey of the hidden into the pixels around, never the face.
     assert small[~mask].min() >= PAINT
-
-
-class Portrait:
-    """A face of nobody, found by the detectors that ship."""
-
-    def __init__(self, path: Path) -> None:
-        self.image = cv2.cvtColor(cv2.resize(cv2.imread(str(path)), (480, 480)), cv2.COLOR_BGR2RGB)
-        render = image_render(self.image)
-        found = CenterFaceDetector(threshold=0.4).detect(render, (480, 480))
-        self.faces: Faces = NetworkKeypoints().estimate(render, (480, 480), found)
-
-    def known(self, track: int = 1) -> KnownFaces:
-        return KnownFaces(
-            tracks=np.array([track] * len(self.faces)),
-            best_scores=self.faces.scores,
-            keypoints=self.faces.keypoints,
-            keypoint_scores=self.faces.keypoint_scores,
-        )
-
-    def painted(self, setting: FilterSettings, track: int = 1) -> NDArray[np.uint8]:
-        safe, fallbacks = PhotoHider(setting).hide_rgb(self.image, self.faces.boxes, self.known(track))
-        assert fallbacks == {}
-        return safe.astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -296,25 +230,6 @@ def test_surroundings_of_photos_hide_before_they_shrink(dtype: type[np.unsignedi
     assert image[60, 60, 0] == 0, "the picture itself is untouched"
 
 
-def test_frames_of_a_video_are_steadier_than_photos_of_them(portrait: Portrait) -> None:
-    """Noise around the face changes what is painted in every frame; in a video the past holds it still."""
-    layout = PictureLayout(width=480, height=480, pixel_format="yuv444p", color=ColorTags(range=2, matrix=1))
-    rng = np.random.default_rng(0)
-    x1, y1, x2, y2 = portrait.faces.boxes[0].astype(int)
-    changes = {}
-    for is_video in (True, False):
-        hider, painted = Hider(gan(), layout), []
-        for number in range(10):
-            noisy = np.clip(portrait.image + rng.normal(0, 25, portrait.image.shape), 0, 255).astype(np.uint8)
-            safe = layout.planes(np.zeros(layout.nbytes, np.uint8))
-            known = dataclasses.replace(portrait.known(), time_s=number / 25 if is_video else None)
-            hider.hide(rgb_to_region(noisy, layout), safe, portrait.faces.boxes, known)
-            # At this size the grain, which is meant to change, is averaged away.
-            painted.append(cv2.resize(safe[0][y1:y2, x1:x2].astype(np.float32), (24, 24), interpolation=cv2.INTER_AREA))
-        changes[is_video] = np.mean([np.abs(one - other).mean() for one, other in itertools.pairwise(painted[4:])])
-    assert changes[True] < 0.6 * changes[False]
-
-
 def test_many_faces_are_painted_by_all_cores_and_few_by_one() -> None:
     opened: list[FaceGenerator] = []
 
@@ -337,75 +252,3 @@ def test_many_faces_are_painted_by_all_cores_and_few_by_one() -> None:
     assert len(opened) == 1
     for one, other in zip(filters["one"], filters["all"], strict=True):
         assert np.abs(one.rgb.astype(int) - other.rgb).max() <= 1
-
-
-def test_a_steady_face_is_painted_in_every_other_frame_only(portrait: Portrait, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = PictureLayout(width=480, height=480, pixel_format="yuv444p", color=ColorTags(range=2, matrix=1))
-    hider, raw = Hider(gan(), layout), rgb_to_region(portrait.image, layout)
-    calls: list[int] = []
-    paint = GENERATOR.paint
-
-    def counted(pictures: Any, *arguments: Any) -> Any:
-        calls.append(len(pictures))
-        return paint(pictures, *arguments)
-
-    monkeypatch.setattr(GENERATOR, "paint", counted)
-    shown = []
-    for number in range(10):
-        safe = layout.planes(np.zeros(layout.nbytes, np.uint8))
-        known = dataclasses.replace(portrait.known(), time_s=number / 25)
-        assert hider.hide(raw, safe, portrait.faces.boxes, known) == {}
-        shown.append(safe[0].astype(int))
-    assert calls == [1] * 5
-    x1, y1, x2, y2 = portrait.faces.boxes[0].astype(int)
-    changes = [np.abs(one - other)[y1:y2, x1:x2] for one, other in itertools.pairwise(shown)]
-    assert max(change.mean() for change in changes) < 0.5
-    assert max(change.max() for change in changes) < 10
-
-
-def grainy(level: float, seed: int, layout: PictureLayout) -> tuple[Plane, ...]:
-    planes = layout.planes(np.zeros(layout.nbytes, np.uint8))
-    planes[0][:] = np.clip(120 + np.random.default_rng(seed).normal(0, level, planes[0].shape), 0, 255)
-    for plane in planes[1:]:
-        plane[:] = 128
-    return planes
-
-
-def fine_detail(luma: Plane) -> float:
-    """Standard deviation of what lies between single pixels and their surroundings, its median over rows of the face."""
-    values = luma.astype(np.float32)
-    return float(np.median((values - cv2.GaussianBlur(values, (0, 0), 1.0)).std(axis=1)))
-
-
-def test_a_face_in_a_grainy_picture_is_as_grainy_and_in_a_clean_one_clean() -> None:
-    layout = layout_of("yuv420p", matrix=1, range=2)
-    boxes = np.array([[60, 30, 210, 210]], np.float32)
-    found = {}
-    for level in (0.0, 6.0):
-        raw, safe = grainy(level, 1, layout), noise(layout, 2)
-        Hider(gan(), layout).hide(raw, safe, boxes, known(boxes))
-        found[level] = fine_detail(safe[0][60:180, 90:180])
-        beside = fine_detail(raw[0][60:180, 215:305])
-    assert found[0.0] < 1.5
-    assert found[6.0] == pytest.approx(beside, rel=0.35)
-
-
-def test_grain_moves_from_frame_to_frame_and_is_repeated_by_the_seed_alone() -> None:
-    layout = layout_of("yuv420p", matrix=1, range=2)
-    boxes = np.array([[60, 30, 210, 210]], np.float32)
-    raw = grainy(6.0, 1, layout)
-
-    def play(setting: FilterSettings) -> list[NDArray[np.unsignedinteger]]:
-        hider, frames = Hider(setting, layout), []
-        for number in range(2):
-            safe = noise(layout, 2)
-            hider.hide(raw, safe, boxes, dataclasses.replace(known(boxes), time_s=number / 25))
-            frames.append(safe[0][60:180, 90:180].copy())
-        return frames
-
-    first, second = play(gan())
-    changes = first.astype(float) - second
-    assert 3.0 < changes.std() < 12.0
-    for one, again in zip((first, second), play(gan()), strict=True):
-        np.testing.assert_array_equal(one, again)
-    assert (play(gan(identity_seed=None))[0] != first).any()
