@@ -131,6 +131,11 @@ class LossSettings(Settings, frozen=True, kw_only=True):
     """Weight of the mean distance between generated and real pixels of the hidden area."""
     reconstruction_pixels: Count = 16
     """Both pictures are reduced to this size before they are compared, so that only colour and layout are tied."""
+    tone: NotNegative = 0.0
+    """Weight of the mean distance between generated and real colours of large parts of the hidden area, also where `nearest` ties
+    nothing else: neck, ears and hands tell how light a face is, and no noise should."""
+    tone_pixels: Count = 4
+    """Both pictures are reduced to this size for it."""
     diversity: NotNegative = 0.0
     """Weight of the demand that two noises give two faces; half of the generator's batch then repeats the other half."""
     diversity_target: NotNegative = 0.1

@@ -256,6 +256,10 @@ def generator_loss(
         distance = hidden_distance(fake, task.real, task.hidden, settings.reconstruction_pixels)
         parts["reconstruction"] = distance.detach().mean()
         likeness = likeness + settings.reconstruction * distance
+    if settings.tone > 0:
+        tone = hidden_distance(fake, task.real, task.hidden, settings.tone_pixels).mean()
+        parts["tone"] = tone.detach()
+        loss = loss + settings.tone * tone
     loss = loss + (torch.minimum(likeness[:half], likeness[half:]) if settings.nearest else likeness).mean()
     if settings.diversity > 0:
         spread = hidden_distance(fake[:half], fake[half:], task.hidden[:half], fake.shape[-1])

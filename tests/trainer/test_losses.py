@@ -159,6 +159,19 @@ def test_a_reduced_reconstruction_ties_colour_but_not_detail() -> None:
     assert losses.hidden_distance(checkers, -checkers, hidden, 16).tolist() == [2.0]
 
 
+def test_the_tone_of_both_faces_is_tied_to_the_original(parts: tuple[Generator, Discriminator, Task, Tensor, Tensor]) -> None:
+    generator, discriminator, task, noise, _ = parts
+    settings = LossSettings(kind="non-saturating", tone=5.0, tone_pixels=2, diversity=1e-12, diversity_target=0.0, nearest=True)
+    loss, values = losses.generator_loss(settings, generator, discriminator, task, noise)
+    pair = task.repeated_half()
+    with torch.no_grad():
+        fake = pair.generate(generator, noise[: len(pair.real)])
+    expected = float(losses.hidden_distance(fake, pair.real, pair.hidden, 2).mean())
+    assert expected > 0.01
+    assert float(values["tone"]) == pytest.approx(expected, rel=1e-5)
+    assert float(loss.detach() - values["adversarial"]) == pytest.approx(5.0 * expected, rel=1e-4)
+
+
 def test_two_noises_that_give_one_face_are_punished(parts: tuple[Generator, Discriminator, Task, Tensor, Tensor]) -> None:
     generator, discriminator, task, noise, _ = parts
     settings = LossSettings(kind="non-saturating", diversity=3.0, diversity_target=0.5)
