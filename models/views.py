@@ -181,7 +181,8 @@ class Views:
             self._add(view)
         else:
             if sight > MORE * current.sight:
-                current.sight, current.age_s = sight, 0.0
+                # Without a difference all of it is taken over at once: a mean of a whole face and a half one is neither.
+                current.sight, current.age_s, difference = sight, 0.0, 0.0
             closeness = 1 - distance / NEAR if current.age_s >= FIRST_S else 1.0
             self._learn(current, unlit, crop, pose, elapsed_s * closeness, difference)
             current.seen_s += elapsed_s

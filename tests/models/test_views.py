@@ -158,6 +158,9 @@ def test_a_face_that_was_half_out_of_the_picture_is_learned_anew_when_it_is_in()
     track = Track()
     half = track.paint(face(1), in_sight(0.5), frames=15)
     assert distance(half, face(1)) < 2
+    track.paint(face(2), in_sight(1.0))
+    whole = track.paint(face(2), in_sight(1.0))
+    assert distance(whole, face(2)) < 0.6 * distance(whole, face(1)), "at once, but for the light"
     whole = track.paint(face(2), in_sight(1.0), frames=15)
     assert distance(whole, face(2)) < 0.4 * distance(whole, face(1))
     gone = track.paint(face(3), in_sight(0.5), frames=15)
