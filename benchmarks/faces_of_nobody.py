@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import geometry
+from models.blending import calm_colours, join
 from models.detectors import CenterFaceDetector, RgbImage, image_render
 from models.face_generator import FaceGenerator, open_generator
 from models.keypoints import NetworkKeypoints
@@ -45,7 +46,8 @@ def repainted(picture: RgbImage, detector: CenterFaceDetector, keypoints: Networ
     shown: list[NDArray[np.uint8]] = [geometry.cut(picture, crop), given]
     for face in painted:
         whole = picture.copy()
-        geometry.paste(whole, crop, face, mask, soft_edge_px=max(2, crop.side // 24))
+        joined = join(calm_colours(face, given_mask), given, given_mask)
+        geometry.paste(whole, crop, joined, mask, soft_edge_px=max(2, crop.side // 24))
         shown.append(geometry.cut(whole, crop))
     return np.concatenate([geometry.resize(each, SHOWN_PX) for each in shown], 1)
 

@@ -1,5 +1,5 @@
 """Makes a painted face meet what is around it: the step at the mask's edge is spread inwards until nobody sees it, and colours
-change no faster across the face than those of skin do."""
+change no faster across the face than those of skin do, and are none that no face has."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ REACH = 0.06
 COLOUR_REACH = 0.04
 """Sigma over which colour, but not brightness, is averaged, as a part of the crop's side: the generator leaves patches of green and
 violet on cheeks and hair, and nothing in a face but lips has a colour of its own."""
+PALER, DEEPER, GREENER, REDDER = 2.0, 8.0, 3.0, 10.0
+"""Levels of 255 by which the colour of a part of a face may lie beyond grey, beyond what most of the face has, and on either side
+of the line between both, on which skin and hair lie; lips lie on the red side, nothing on the green one."""
+COLOUR_DEPTH = 0.06
+"""So far inside the mask this holds in full, as a part of the crop's side: at its edge there may be grass or a wall."""
 
 Pixels = NDArray[np.uint8]  # (R, R, 3)
+GREY = 128
+"""Of both colour differences."""
 
 
 def calm_colours(painted: Pixels, mask: Mask) -> Pixels:
@@ -23,7 +30,22 @@ def calm_colours(painted: Pixels, mask: Mask) -> Pixels:
     parts = cv2.cvtColor(painted, cv2.COLOR_RGB2YCrCb)
     calm = cv2.GaussianBlur(parts, (0, 0), COLOUR_REACH * mask.shape[0])
     calm[:, :, 0] = parts[:, :, 0]
+    if mask.any():
+        colours = calm[:, :, 1:].astype(np.float32)
+        usual = _usual(colours, np.median(colours[mask], axis=0))
+        depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3) / (COLOUR_DEPTH * mask.shape[0])
+        calm[:, :, 1:] = np.rint(colours + (usual - colours) * depth.clip(0, 1)[:, :, np.newaxis])
     return np.where(mask[:, :, np.newaxis], cv2.cvtColor(calm, cv2.COLOR_YCrCb2RGB), painted)
+
+
+def _usual(colours: NDArray[np.float32], most: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colours that a face may have. colours: (R, R, 2), red and blue differences; most: (2,), of most of the face."""
+    length = float(np.hypot(*(most - GREY)))
+    deep = (most - GREY) / length if length > 1 else np.array([1.0, 0.0], np.float32)
+    red = np.array([abs(deep[1]), deep[0] * (-1 if deep[1] > 0 else 1)], np.float32)
+    along = ((colours - GREY) @ deep).clip(-PALER, length + DEEPER)
+    across = ((colours - GREY) @ red).clip(-GREENER, REDDER)
+    return np.asarray(GREY + along[:, :, np.newaxis] * deep + across[:, :, np.newaxis] * red, np.float32)
 
 
 def join(painted: Pixels, given: Pixels, mask: Mask) -> Pixels:

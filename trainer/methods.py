@@ -14,7 +14,7 @@ from loguru import logger
 from numpy.typing import NDArray
 
 from models import baselines, geometry
-from models.blending import join
+from models.blending import calm_colours, join
 from models.detectors import RgbImage
 from models.geometry import Crop, Mask
 from trainer.augment import LabelledFace
@@ -206,7 +206,8 @@ def generate(
         picture = face.picture.copy()
         if not is_full_crop:
             # As served.
-            geometry.paste(picture, face.crop, join(crop, face.given, face.given_mask), face.mask)
+            joined = join(calm_colours(crop, face.given_mask), face.given, face.given_mask)
+            geometry.paste(picture, face.crop, joined, face.mask)
             results.append(_left(face, picture))
             continue
         whole = np.ones_like(face.mask)

@@ -88,3 +88,17 @@ def test_colours_outside_the_mask_stay_bit_for_bit() -> None:
     mask = mask_of()
     painted = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
     np.testing.assert_array_equal(calm_colours(painted, mask)[~mask], painted[~mask])
+
+
+def test_a_green_forehead_is_none_but_brown_hair_and_red_lips_stay() -> None:
+    mask = mask_of()
+    painted = flat(120)
+    painted[mask] = (205, 150, 125)
+    painted[18:26, 20:40] = (60, 150, 70)
+    painted[28:32, 20:40] = (70, 50, 40)
+    painted[44:48, 26:38] = (190, 115, 105)
+    calm = calm_colours(painted, mask).astype(int)
+    red, green, blue = calm[24, 30]
+    assert green - max(red, blue) < 25 < 90 - 10, "it was 80 greener"
+    for row, column in ((30, 30), (46, 32), (38, 30)):
+        assert np.abs(calm[row, column] - painted[row, column]).max() < 25
