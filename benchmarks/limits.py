@@ -17,11 +17,10 @@ from models.detectors import RgbImage
 SHOWN_PX = 220
 GAP_PX = 6
 MOMENTS = {
-    "half out of the picture": (229, 1060, 250, 220),
-    "just come in": (241, 800, 280, 320),
-    "behind somebody": (282, 60, 300, 220),
-    "larger than it is painted": (146, 160, 0, 720),
-    "in front of something light": (27, 60, 190, 180),
+    "half out of the picture": (231, 1000, 150, 280),
+    "in front of somebody else": (282, 60, 130, 360),
+    "larger than it is painted": (144, 220, 0, 700),
+    "light and colour of somebody else": (68, 560, 160, 240),
 }
 """What is wrong: the frame, and left, top and side of the square that shows it, in pixels."""
 

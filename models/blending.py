@@ -32,14 +32,15 @@ def calm_colours(painted: Pixels, mask: Mask) -> Pixels:
     calm[:, :, 0] = parts[:, :, 0]
     if mask.any():
         colours = calm[:, :, 1:].astype(np.float32)
-        usual = _usual(colours, np.median(colours[mask], axis=0))
-        depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3) / (COLOUR_DEPTH * mask.shape[0])
-        calm[:, :, 1:] = np.rint(colours + (usual - colours) * depth.clip(0, 1)[:, :, np.newaxis])
+        depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
+        usual = _usual(colours, np.median(colours[depth >= depth.max() / 2], axis=0))
+        share = (depth / (COLOUR_DEPTH * mask.shape[0])).clip(0, 1)
+        calm[:, :, 1:] = np.rint(colours + (usual - colours) * share[:, :, np.newaxis])
     return np.where(mask[:, :, np.newaxis], cv2.cvtColor(calm, cv2.COLOR_YCrCb2RGB), painted)
 
 
 def _usual(colours: NDArray[np.float32], most: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colours that a face may have. colours: (R, R, 2), red and blue differences; most: (2,), of most of the face."""
+    """Colours that a face may have. colours: (R, R, 2), red and blue differences; most: (2,), of most of its middle."""
     length = float(np.hypot(*(most - GREY)))
     deep = (most - GREY) / length if length > 1 else np.array([1.0, 0.0], np.float32)
     red = np.array([abs(deep[1]), deep[0] * (-1 if deep[1] > 0 else 1)], np.float32)
