@@ -31,8 +31,8 @@ KINDS = {"640x360": ((640, 360), 15), "1280x720": ((1280, 720), 25)}
 """What cameras are counted and timed with: size and rate."""
 LOOK_AHEAD_S = 0.3
 ROLES = ("camera", "live-detector", "live-anonymizer", "live-sink", "publisher")
-MOST_DROPPED = 0.01
-"""Part of the pictures up to which a camera runs without drops: the first ones come while everything starts."""
+MOST_DROPPED = 0.03
+"""Part of the pictures up to which another camera is tried: some are dropped before cuts, for want of a look behind them."""
 WARM_UP_S = 5.0
 _RECOVERY_LIMIT_S = 60.0
 
