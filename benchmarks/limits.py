@@ -1,6 +1,8 @@
 """Cuts what painted faces do not do well yet out of what `veil demo` made: before above, after below, side by side.
 
-veil demo --identity-seed 1; python benchmarks/limits.py veil-demo docs/limits.jpg
+    veil demo --identity-seed 1; python benchmarks/limits.py veil-demo docs/limits.jpg
+
+What it shows are faces of nobody.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import Tensor
 from models import geometry
 from models.detectors import RgbImage
 from trainer.features import FeatureError, load_backbone
-from trainer.losses import to_values
+from trainer.task import to_values
 
 Features = NDArray[np.float32]  # (pictures, D)
 

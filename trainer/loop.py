@@ -23,13 +23,13 @@ from trainer.config import ConfigError, TrainSettings, to_yaml
 from trainer.dataset import READERS, ExampleSource
 from trainer.identity import WOBBLE
 from trainer.journal import Journal, Progress
-from trainer.losses import Task, make_task
 from trainer.networks import Networks, random_source
 from trainer.parallel import World
 from trainer.precision import choose_arithmetic
 from trainer.samples import save_samples
 from trainer.schedule import Stage, stage_at
 from trainer.step import Chance, Stepper, Values
+from trainer.task import Task, make_task
 
 MOST_FAILED_STEPS = 100
 """So many steps in a row without finite gradients end the run."""

@@ -5,8 +5,7 @@ Shapes: B batch, R resolution. Numbers in brackets are the steps of one iteratio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,121 +13,11 @@ from torch.nn import functional
 
 from models.discriminator import Discriminator
 from models.generator import Generator
-from models.layers import double, halve
 from trainer.adaptive import Variation
 from trainer.config import LossSettings
-from trainer.dataset import Batch
 from trainer.features import FeatureDiscriminator
 from trainer.identity import Attacker, is_alignable
-
-PAINTED = 128 / 127.5 - 1
-"""Value of a hidden pixel in the paper's condition."""
-
-Critic = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A batch as both networks see it, on their device.
-
-    real: (B, 3, R, R) in [-1, 1]. condition: the same with the face painted over (the paper) or set to 0 (networks with a mask).
-    hidden: (B, 1, R, R), 1 where the face is. keypoints: (B, 2 K). alpha: share of the newest resolution.
-    """
-
-    real: Tensor
-    condition: Tensor
-    hidden: Tensor
-    keypoints: Tensor
-    alpha: float
-    has_mask: bool
-    joint_batch: int = 0
-    """Images of the whole batch when several processes share it; 0 where this is all of it."""
-
-    @property
-    def mask(self) -> Tensor | None:
-        """What a network with a mask channel is given."""
-        return self.hidden if self.has_mask else None
-
-    def generate(self, generator: Generator, noise: Tensor) -> Tensor:
-        painted: Tensor = generator(self.condition, self.keypoints, noise, self.mask, self.alpha)
-        return _full_precision(painted)
-
-    def critic(self, discriminator: Discriminator) -> Critic:
-        def score(images: Tensor) -> Tensor:
-            scores: Tensor = discriminator(images, self.condition, self.keypoints, self.mask, self.alpha)
-            return _full_precision(scores)
-
-        return score
-
-    def repeated_half(self) -> Task:
-        """The first half of the batch, twice."""
-
-        def twice(values: Tensor) -> Tensor:
-            half = values[: len(values) // 2]
-            return torch.cat((half, half))
-
-        return self._map(twice)
-
-    def part(self, number: int, count: int) -> Task:
-        """Every `count`-th image from `number` on, still as a part of the joint batch."""
-        return replace(self._map(lambda values: values[number::count]), joint_batch=self.joint_batch or len(self.real))
-
-    def varied(self, variation: Variation | None) -> Task:
-        """As the discriminators are given it under adaptive augmentation; None leaves it as it is."""
-        if variation is None:
-            return self
-        hidden = variation.planes(self.hidden)
-        condition = variation.pictures(self.condition)
-        return replace(
-            self,
-            real=variation.pictures(self.real),
-            condition=condition * (1 - hidden) if self.has_mask else condition,
-            hidden=hidden,
-            keypoints=variation.points(self.keypoints, self.real.shape[-1]),
-        )
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Task:
-        return replace(
-            self,
-            real=change(self.real),
-            condition=change(self.condition),
-            hidden=change(self.hidden),
-            keypoints=change(self.keypoints),
-        )
-
-    def summed(self, values: Tensor) -> Tensor:
-        """The sum over the joint batch, as far as it is known here: processes average their gradients."""
-        return values.mean() * (self.joint_batch or len(self.real))
-
-
-def make_task(batch: Batch, alpha: float, *, has_mask: bool, device: torch.device, joint_batch: int = 0) -> Task:
-    """Bring a batch to the device and, while a resolution is faded in, make its pictures as coarse as the networks are."""
-    pixels = batch.pictures.to(device, torch.float32)
-    hidden = batch.masks.to(device, torch.float32)
-    keypoints = batch.keypoints.to(device)
-    real = to_values(faded(pixels, alpha))
-    if has_mask:
-        if alpha < 1.0:
-            # A coarse pixel that holds a hidden one is hidden.
-            hidden = double(functional.max_pool2d(hidden, 2))
-        condition = real * (1 - hidden)
-    else:
-        condition = to_values(faded(torch.where(hidden > 0, 128.0, pixels), alpha))
-    return Task(
-        real=real, condition=condition, hidden=hidden, keypoints=keypoints, alpha=alpha, has_mask=has_mask, joint_batch=joint_batch
-    )
-
-
-def to_values(pixels: Tensor) -> Tensor:
-    """Pixels 0 to 255 as the networks' -1 to 1."""
-    return pixels / 255 * 2 - 1
-
-
-def faded(pixels: Tensor, alpha: float) -> Tensor:
-    """Pictures between half their resolution (alpha 0) and all of it (alpha 1); (B, C, R, R), 0 to 255."""
-    if alpha >= 1.0:
-        return pixels
-    return torch.lerp(double(torch.floor(halve(pixels))), pixels, alpha)
+from trainer.task import Critic, Task, full_precision
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor, share: Tensor, slope_scale: float = 1.0) -> Tensor:
@@ -198,8 +87,8 @@ def discriminator_loss(
 
 def feature_loss(features: FeatureDiscriminator, task: Task, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """What the heads of the feature discriminator minimise: the logistic loss, mean over scales and places."""
-    real_maps = [_full_precision(scores) for scores in features(task.real, task.keypoints, task.hidden)]
-    fake_maps = [_full_precision(scores) for scores in features(fake, task.keypoints, task.hidden)]
+    real_maps = [full_precision(scores) for scores in features(task.real, task.keypoints, task.hidden)]
+    fake_maps = [full_precision(scores) for scores in features(fake, task.keypoints, task.hidden)]
     scales = zip(real_maps, fake_maps, strict=True)
     loss = torch.stack([functional.softplus(-real).mean() + functional.softplus(fake).mean() for real, fake in scales]).mean()
     return loss, {"loss_features": loss.detach()}
@@ -234,24 +123,8 @@ def generator_loss(
     parts["adversarial"] = loss.detach()
     likeness = torch.zeros(len(fake), device=fake.device)
     if features is not None:
-        seen = features.look_at(fake_shown)
-        if settings.features > 0:
-            maps = [_full_precision(scores) for scores in features.judge(seen, shown.keypoints, shown.hidden)]
-            looked = torch.stack([functional.softplus(-scores).mean() for scores in maps]).mean()
-            parts["adversarial_features"] = looked.detach()
-            loss = loss + settings.features * looked
-        if settings.perceptual > 0:
-            with torch.no_grad():
-                wanted = features.look_at(shown.real)
-            difference = feature_distance(seen, wanted, shown.hidden)
-            parts["perceptual"] = difference.detach().mean()
-            likeness = likeness + settings.perceptual * difference
-        if settings.diversity_features > 0:
-            plain = seen if variation is None else features.look_at(fake)
-            pairs = feature_distance([scale[:half] for scale in plain], [scale[half:] for scale in plain], task.hidden[:half])
-            parts["spread_features"] = pairs.detach().mean()
-            short = functional.relu(settings.diversity_features_target - pairs)
-            loss = loss + settings.diversity_features * short.mean()
+        looked, likeness, values = seen_loss(settings, features, task, shown, fake, fake_shown)
+        loss, parts = loss + looked, parts | values
     if settings.reconstruction > 0:
         distance = hidden_distance(fake, task.real, task.hidden, settings.reconstruction_pixels)
         parts["reconstruction"] = distance.detach().mean()
@@ -269,6 +142,38 @@ def generator_loss(
         unlike, values = identity_loss(settings, attackers, task, fake, wobble)
         loss, parts = loss + unlike, parts | values
     return loss, parts
+
+
+def seen_loss(
+    settings: LossSettings, features: FeatureDiscriminator, task: Task, shown: Task, fake: Tensor, fake_shown: Tensor
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """What faces cost by what the frozen network sees of them: the loss, how far each is from its original, (B,), and parts for
+    the log.
+
+    shown, fake_shown: task and faces as they are varied; the faces themselves where they are not.
+    """
+    parts: dict[str, Tensor] = {}
+    loss, likeness = torch.zeros((), device=fake.device), torch.zeros(len(fake), device=fake.device)
+    seen = features.look_at(fake_shown)
+    if settings.features > 0:
+        maps = [full_precision(scores) for scores in features.judge(seen, shown.keypoints, shown.hidden)]
+        fooled = torch.stack([functional.softplus(-scores).mean() for scores in maps]).mean()
+        parts["adversarial_features"] = fooled.detach()
+        loss = loss + settings.features * fooled
+    if settings.perceptual > 0:
+        with torch.no_grad():
+            wanted = features.look_at(shown.real)
+        difference = feature_distance(seen, wanted, shown.hidden)
+        parts["perceptual"] = difference.detach().mean()
+        likeness = likeness + settings.perceptual * difference
+    if settings.diversity_features > 0:
+        plain = seen if fake_shown is fake else features.look_at(fake)
+        half = len(fake) // 2
+        pairs = feature_distance([scale[:half] for scale in plain], [scale[half:] for scale in plain], task.hidden[:half])
+        parts["spread_features"] = pairs.detach().mean()
+        short = functional.relu(settings.diversity_features_target - pairs)
+        loss = loss + settings.diversity_features * short.mean()
+    return loss, likeness, parts
 
 
 def identity_loss(
@@ -332,12 +237,7 @@ def feature_distance(seen: Sequence[Tensor], wanted: Sequence[Tensor], hidden: T
     distances = []
     for one, other in zip(seen, wanted, strict=True):
         where = functional.interpolate(hidden, one.shape[-2:], mode="area")
-        difference = (_full_precision(one - other).abs() * where).sum((1, 2, 3))
-        size = (_full_precision(other).detach().abs() * where).sum((1, 2, 3))
+        difference = (full_precision(one - other).abs() * where).sum((1, 2, 3))
+        size = (full_precision(other).detach().abs() * where).sum((1, 2, 3))
         distances.append(difference / size.clamp_min(1e-6))
     return torch.stack(distances).mean(0)
-
-
-def _full_precision(values: Tensor) -> Tensor:
-    """Losses are summed in float32 even where the networks compute with less."""
-    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

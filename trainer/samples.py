@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.generator_weights import write_atomically
 from models.geometry import to_pixels
-from trainer.losses import Task
+from trainer.task import Task
 
 FACES_A_ROW = 4
 

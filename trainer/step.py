@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from trainer.adaptive import Variation
 from trainer.config import LossSettings
 from trainer.features import FeatureDiscriminator
-from trainer.losses import Task, discriminator_loss, feature_loss, generator_loss
+from trainer.losses import discriminator_loss, feature_loss, generator_loss
 from trainer.networks import Networks
 from trainer.parallel import World
 from trainer.precision import Arithmetic, Trained
+from trainer.task import Task
 
 Values = dict[str, Tensor]
 """Means over the images of an iteration, for the log."""

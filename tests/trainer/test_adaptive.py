@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.adaptive import ADJUSTED_EVERY, MOST, TRANSLATION, AdaptiveProbability, Variation, draw_variation
-from trainer.losses import Task
+from trainer.task import Task
 
 SIZE = 16
 

@@ -21,8 +21,9 @@ from trainer.config import LossSettings, TrainSettings
 from trainer.identity import WOBBLE, Attacker, chip_grid, is_alignable
 from trainer.import_recognizer import arrays_of, dlib_layers, faceres_layers
 from trainer.loop import Run
-from trainer.losses import Task, identity_loss
+from trainer.losses import identity_loss
 from trainer.recognizers import FORMAT, RECOGNIZERS, load_recognizer
+from trainer.task import Task
 
 KIND = RECOGNIZERS["faceres"]
 ALIGNED, CHIP_PX = KIND.aligned, KIND.chip_px

@@ -19,9 +19,10 @@ from models.generator_weights import load_generator
 from trainer.checkpoint import CheckpointError, list_checkpoints, load_checkpoint
 from trainer.config import AugmentSettings, LossSettings, NetworkSettings, TrainSettings, to_yaml
 from trainer.loop import MOST_FAILED_STEPS, DivergedError, Run
-from trainer.losses import hidden_distance, make_task
+from trainer.losses import hidden_distance
 from trainer.networks import ArchitectureError, Networks
 from trainer.schedule import Phase, stage_at
+from trainer.task import make_task
 
 
 @pytest.fixture(autouse=True)

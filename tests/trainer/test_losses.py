@@ -15,8 +15,8 @@ from trainer import losses
 from trainer.config import LossSettings, OptimizerSettings
 from trainer.dataset import Batch
 from trainer.features import EfficientNetLite0, FeatureDiscriminator
-from trainer.losses import Task
 from trainer.networks import adam
+from trainer.task import PAINTED, Task, faded, make_task
 
 BATCH = 3
 PAPER = LossSettings()
@@ -41,7 +41,7 @@ def parts() -> tuple[Generator, Discriminator, Task, Tensor, Tensor]:
     hidden = torch.zeros(BATCH, 1, 16, 16, dtype=torch.float64)
     hidden[:, :, 4:12, 5:13] = 1
     real = uniform(BATCH, 3, 16, 16) * 2 - 1
-    condition = torch.where(hidden > 0, losses.PAINTED, real)
+    condition = torch.where(hidden > 0, PAINTED, real)
     task = Task(real=real, condition=condition, hidden=hidden, keypoints=uniform(BATCH, 14), alpha=0.4, has_mask=False)
     noise = torch.randn((BATCH, 32, 4, 4), generator=random, dtype=torch.float64)
     return generator, discriminator, task, noise, uniform(BATCH, 1, 1, 1)
@@ -236,11 +236,11 @@ def make_batch(resolution: int) -> Batch:
 
 def test_while_fading_pictures_go_from_half_resolution_to_whole() -> None:
     pixels = make_batch(16).pictures.double()
-    coarse = losses.faded(pixels, 0.0)
+    coarse = faded(pixels, 0.0)
     mean = torch.floor(pixels.reshape(2, 3, 8, 2, 8, 2).mean((3, 5)))
     assert torch.equal(coarse, mean.repeat_interleave(2, 2).repeat_interleave(2, 3))
-    assert torch.equal(losses.faded(pixels, 0.25), coarse * 0.75 + pixels * 0.25)
-    assert torch.equal(losses.faded(pixels, 1.0), pixels)
+    assert torch.equal(faded(pixels, 0.25), coarse * 0.75 + pixels * 0.25)
+    assert torch.equal(faded(pixels, 1.0), pixels)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
@@ -248,7 +248,7 @@ def test_a_task_with_mask_holds_nothing_of_the_hidden_pixels(alpha: float) -> No
     batch = make_batch(16)
     noise = torch.randint(0, 256, batch.pictures.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(9))
     other = Batch(pictures=torch.where(batch.masks, noise, batch.pictures), masks=batch.masks, keypoints=batch.keypoints)
-    tasks = [losses.make_task(each, alpha, has_mask=True, device=torch.device("cpu")) for each in (batch, other)]
+    tasks = [make_task(each, alpha, has_mask=True, device=torch.device("cpu")) for each in (batch, other)]
     assert torch.equal(tasks[0].condition, tasks[1].condition)
     assert torch.equal(tasks[0].hidden, tasks[1].hidden)
     assert not torch.equal(tasks[0].real, tasks[1].real)
@@ -256,7 +256,7 @@ def test_a_task_with_mask_holds_nothing_of_the_hidden_pixels(alpha: float) -> No
 
 def test_the_papers_condition_is_painted_128_before_it_is_faded() -> None:
     batch = make_batch(16)
-    task = losses.make_task(batch, 1.0, has_mask=False, device=torch.device("cpu"))
+    task = make_task(batch, 1.0, has_mask=False, device=torch.device("cpu"))
     painted = batch.masks.expand_as(task.real)
     assert torch.allclose(task.condition[painted], torch.tensor(0.0039216), atol=1e-6)
     assert torch.equal(task.condition[~painted], task.real[~painted])

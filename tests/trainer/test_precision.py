@@ -13,10 +13,11 @@ from tests.trainer.test_loop import same
 from trainer import loop
 from trainer.config import ConfigError, LossSettings, TrainSettings
 from trainer.loop import Run
-from trainer.losses import Task, discriminator_loss
+from trainer.losses import discriminator_loss
 from trainer.networks import Networks
 from trainer.parallel import World
 from trainer.precision import Arithmetic, choose_arithmetic
+from trainer.task import Task
 
 CPU = torch.device("cpu")
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from trainer import losses
 from trainer.adaptive import draw_variation
 from trainer.config import LossSettings, NetworkSettings, OptimizerSettings, TrainSettings
-from trainer.losses import Task
 from trainer.networks import Networks
 from trainer.parallel import World
 from trainer.precision import Arithmetic
 from trainer.step import Chance, Stepper
+from trainer.task import PAINTED, Task
 
 BATCH = 4
 SIZE = 16
@@ -30,7 +30,7 @@ def make_task(random: torch.Generator, *, has_mask: bool, alpha: float) -> Task:
     hidden = torch.zeros(BATCH, 1, SIZE, SIZE, dtype=torch.float64)
     hidden[:, :, 4:12, 5:13] = 1
     real = uniform(random, BATCH, 3, SIZE, SIZE) * 2 - 1
-    condition = real * (1 - hidden) if has_mask else torch.where(hidden > 0, losses.PAINTED, real)
+    condition = real * (1 - hidden) if has_mask else torch.where(hidden > 0, PAINTED, real)
     return Task(real=real, condition=condition, hidden=hidden, keypoints=uniform(random, BATCH, 14), alpha=alpha, has_mask=has_mask)
 
 
