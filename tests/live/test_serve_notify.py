@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from streamer.demo import make_demo_clip
+from streamer.live.status import StreamStatus
 from streamer.live.stream import SILENT_LIMIT_S
 from tests.live.daemon import Daemon, free_port
 from tests.live.scene import wait_until
@@ -86,6 +87,9 @@ def test_it_gives_no_sign_of_life_while_nothing_goes_out(daemon: Daemon, manager
     _often(is_silent_without_sinks, SILENT_LIMIT_S + 20)
     assert time.monotonic() - began_s > SILENT_LIMIT_S, "a moment of silence is no reason"
     wait_until(lambda: manager.silence_s("WATCHDOG") < WATCHDOG_S / 2, what="a sign of life once pictures go out again")
+    # One stream that sends is enough for that; the other's sink may be one of those that were stopped.
+    before = daemon.wait_for(lambda _: True)
+    daemon.wait_for(lambda status: all(_sent(now) > _sent(then) for now, then in zip(status.streams, before.streams, strict=True)))
     assert daemon.process.poll() is None
 
 
@@ -111,6 +115,11 @@ def test_it_says_that_it_leaves(daemon: Daemon, manager: Manager) -> None:
     assert daemon.stop() == 0
     assert len(manager.lines("STOPPING")) == 1
     assert manager.lines("STOPPING")[0][0] >= manager.lines("WATCHDOG")[-1][0]
+
+
+def _sent(stream: StreamStatus) -> int:
+    """Pictures and slates."""
+    return stream.frames_out + stream.slates
 
 
 def _often(is_so: Callable[[], bool], deadline_s: float) -> None:
