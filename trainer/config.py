@@ -204,6 +204,9 @@ class OptimizerSettings(Settings, frozen=True, kw_only=True):
     average_ramp: NotNegative | None = None
     """While a run is young, it forgets half in this part of the images seen so far, so that it follows the first steps; null as
     in the paper."""
+    head_start_images: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """The discriminators see so many images before the generator takes its first step: where a run begins from trained weights
+    (`run.initial_weights`), discriminators that know nothing would spoil them."""
     accumulate: Count = 1
     """A batch is computed in so many parts, which need as many times less memory; the step is that of the whole batch."""
 

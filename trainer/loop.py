@@ -156,7 +156,13 @@ class Run:
         task = make_task(batch, stage.alpha, has_mask=settings.network.has_mask, device=self.device, joint_batch=stage.batch)
         with_penalty = settings.loss.penalty > 0 and self.steps % settings.loss.penalty_every == 0
         stepper = Stepper(settings.loss, self.arithmetic, self.world, accumulate=settings.optimizer.accumulate)
-        values, is_finite = stepper.iterate(self.networks, task, self._chance(stage), with_penalty=with_penalty)
+        values, is_finite = stepper.iterate(
+            self.networks,
+            task,
+            self._chance(stage),
+            with_penalty=with_penalty,
+            with_generator=self.images_seen >= settings.optimizer.head_start_images,
+        )
         if self.probability is not None:
             values["adaptive_probability"] = torch.tensor(self.probability.value)
             self.probability.observe(self.world.mean(float(values["sign_real"])), stage.batch)

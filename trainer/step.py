@@ -76,8 +76,13 @@ class Stepper:
         self._world = world
         self._accumulate = accumulate
 
-    def iterate(self, networks: Networks, task: Task, chance: Chance, *, with_penalty: bool) -> tuple[Values, bool]:
-        """Step with each network. Returns values for the log and whether all gradients were finite; no step is made with others."""
+    def iterate(
+        self, networks: Networks, task: Task, chance: Chance, *, with_penalty: bool, with_generator: bool = True
+    ) -> tuple[Values, bool]:
+        """Step with each network, or with all but the generator.
+
+        Returns values for the log and whether all gradients were finite; no step is made with others.
+        """
         discriminator, features = networks.discriminator, networks.features
         parts = [self._part(networks, task, chance, number) for number in range(self._accumulate)]
 
@@ -92,6 +97,8 @@ class Stepper:
             features.requires_grad_(False)
             values, is_finite = values | more, is_finite and was_finite
 
+        if not with_generator:
+            return values, is_finite
         losses = self._generator_losses(networks, parts)
         more, was_finite = self._turn("generator", networks.generator, networks.generator_optimizer, losses)
         return values | more, is_finite and was_finite

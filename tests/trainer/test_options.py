@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -158,6 +159,20 @@ def test_a_run_can_begin_from_a_generator_and_keeps_its_terms(tmp_path: Path, sm
     _, provenance = load_generator(tmp_path / "run" / "generator.safetensors")
     assert provenance.terms == "ours; those of the weights it began from: of nobody"
     assert "dolls" in provenance.training_data
+
+
+def test_discriminators_can_have_a_head_start(tmp_path: Path, small_settings: TrainSettings) -> None:
+    first = save_first(tmp_path / "first.safetensors", small_settings, 8)
+    settings = changed(small_settings, "run", initial_weights=str(tmp_path / "first.safetensors"))
+    run = Run(changed(settings, "optimizer", head_start_images=16), tmp_path / "run")
+    before = copy.deepcopy(run.networks.discriminator.state_dict())
+    run.train(lambda run: run.stop() if run.images_seen >= 16 else None)
+    assert same(dict(run.networks.generator.state_dict()), dict(first.state_dict()))
+    assert same(dict(run.networks.average.state_dict()), dict(first.state_dict()))
+    assert not same(dict(run.networks.discriminator.state_dict()), dict(before))
+    resumed = Run(changed(settings, "optimizer", head_start_images=16), tmp_path / "run", resume=True)
+    resumed.train(lambda run: run.stop())
+    assert not same(dict(resumed.networks.generator.state_dict()), dict(first.state_dict()))
 
 
 def test_another_generator_is_refused_as_a_beginning(tmp_path: Path, small_settings: TrainSettings) -> None:
