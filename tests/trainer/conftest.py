@@ -19,6 +19,8 @@ from trainer.config import (
     RunSettings,
     TrainSettings,
 )
+from trainer.dataset import LabelledFolder
+from trainer.methods import EvaluationFace, choose_faces
 from trainer.schedule import Phase
 
 # The networks of these tests are too small to share out: more threads would only wait for each other.
@@ -74,3 +76,11 @@ def small_settings(faces_folder: Path) -> TrainSettings:
         loss=LossSettings(kind="non-saturating", penalty=1.0, penalty_every=2, reconstruction=1.0, diversity=1.0),
         optimizer=OptimizerSettings(reset_at_growth=False),
     )
+
+
+@pytest.fixture(scope="session")
+def faces(faces_folder: Path) -> list[EvaluationFace]:
+    """Four of them, prepared for an evaluation at 16 pixels."""
+    settings = DataSettings(kind="labels", root=str(faces_folder), validation_share=0.5)
+    data = LabelledFolder(faces_folder, settings, AugmentSettings())
+    return choose_faces(data, 4, 0, resolution=16, expansion=0.2)[0]
