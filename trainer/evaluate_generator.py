@@ -76,7 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--validation-share", type=float, default=VALIDATION_SHARE, help=f"as the run had it (default: {VALIDATION_SHARE})"
     )
     parser.add_argument("--seed", type=int, default=0, help="which faces are drawn, and the noise")
-    parser.add_argument("--margin", type=_margin, default=0.0, help="growth of the mask, as filter.margin (default: 0)")
+    parser.add_argument(
+        "--margin",
+        type=_margin,
+        default=geometry.SERVED_MARGIN,
+        help=f"growth of the mask, as filter.margin (default: {geometry.SERVED_MARGIN})",
+    )
     parser.add_argument(
         "--recognizer", choices=("auto", "none", *RECOGNIZERS), default="auto", help="auto: dlib, if it is installed"
     )
