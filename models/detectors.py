@@ -162,6 +162,8 @@ class CenterFaceDetector:
     def _find(self, picture: RgbImage, frame_size: Size, threshold: float, border: Size = (0, 0)) -> Faces:
         """Faces in pixels of the frame, of which `picture` shows all inside `border`; best first, each once."""
         maps: Maps = self._network.run([picture[None]])[0][0]
+        if not np.isfinite(maps).all():
+            raise FloatingPointError("the detector's network answered with numbers that are not finite")
         faces = decode(maps, float(np.log(threshold / (1 - threshold))))
         faces = faces[suppress_overlaps(faces.boxes, faces.scores, MAX_OVERLAP)]
         origin = np.array(border, np.float32)

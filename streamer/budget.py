@@ -18,7 +18,8 @@ _SAFE_SLOTS = 6
 _FEWEST_SAFE_SLOTS = 2
 _USUAL_RATE = 30.0
 """Frames a second where the container does not say."""
-_GREATEST_RATE = 240.0
+GREATEST_RATE = 240
+"""Whatever tells of more frames a second tells the ticks of a clock."""
 _RATE_HEADROOM = 1.25
 """Where the rate varies, frames can come closer together than on average."""
 _MEBIBYTE = 1 << 20
@@ -68,7 +69,7 @@ def plan_rings(opened: StreamOpened, *, look_ahead_s: float, detectors: int, rin
     Where the memory is short, no frame waits for a thorough one, and then the look-ahead shrinks.
     Raises UsageError where not even the least fits into the memory.
     """
-    numerator, denominator = opened.average_rate
+    numerator, denominator = max(opened.average_rate, opened.peak_rate, key=lambda pair: pair[0] / max(pair[1], 1))
     rate = numerator / denominator if numerator and denominator else _USUAL_RATE
     window = math.ceil(look_ahead_s * rate * _RATE_HEADROOM) + 2
     interval = math.ceil(THOROUGH_EVERY_S * rate) + 1
@@ -111,7 +112,7 @@ def plan_live_rings(
 
     rate: frames a second as the camera says; 0 where it does not, and some give the ticks of their clock.
     """
-    rate = rate if 0 < rate <= _GREATEST_RATE else _USUAL_RATE
+    rate = rate if 0 < rate <= GREATEST_RATE else _USUAL_RATE
     window = math.ceil(look_ahead_s * rate * _RATE_HEADROOM) + 2
     affordable = ring_mebibytes * _MEBIBYTE // slot_bytes(layout)
     others = detectors + _LIVE_SPARE_SLOTS

@@ -80,6 +80,8 @@ class Hider:
         self._layout = layout
         form = PIXEL_FORMATS[layout.pixel_format]
         self._steps = (1 << form.chroma_x_shift, 1 << form.chroma_y_shift)
+        self._composed: tuple[Plane, ...] = ()
+        """Where a picture lies until its faces are covered: whoever can see safe planes must never see a face in them."""
 
     def hide(
         self, raw_planes: Sequence[Plane], safe_planes: Sequence[Plane], boxes: Boxes, known: KnownFaces | None = None
@@ -87,18 +89,22 @@ class Hider:
         """Writes the picture with every box covered into `safe_planes`; says which faces are covered otherwise than it is meant to.
 
         boxes: (faces, 4), pixels; may reach out of the frame, and one that lies outside is skipped. known: the same faces.
-        Raises ValueError for a box that is empty or not finite. Whatever is raised, nothing raw is left in `safe_planes`.
+        Raises ValueError for a box that is empty or not finite. Nothing raw is in `safe_planes` at any time, whatever is raised.
         """
         try:
             picture = YuvPicture(planes=raw_planes, layout=self._layout)
             fills, fallbacks = self._faces.make(picture, boxes, known, self._steps)
-            for safe, raw in zip(safe_planes, raw_planes, strict=True):
-                np.copyto(safe, raw)
+            composed = self._composed or tuple(np.empty_like(plane) for plane in raw_planes)
+            for place, raw in zip(composed, raw_planes, strict=True):
+                np.copyto(place, raw)
             for mask, fill in fills:
                 planes = list(rgb_to_region(fill.rgb, self._layout, region_size(mask)))
                 if fill.grain is not None:
                     planes[0] = add_to_luma(planes[0], fill.grain, self._layout)
-                self._paste(mask, planes, safe_planes)
+                self._paste(mask, planes, composed)
+            for safe, plane in zip(safe_planes, composed, strict=True):
+                np.copyto(safe, plane)
+            self._composed = composed
         except BaseException:
             self.cover_whole(safe_planes)
             raise
@@ -110,13 +116,13 @@ class Hider:
         for plane, sample in zip(safe_planes, color_samples((level, level, level), self._layout), strict=True):
             plane.fill(sample)
 
-    def _paste(self, mask: FaceMask, fill: Sequence[Plane], safe_planes: Sequence[Plane]) -> None:
+    def _paste(self, mask: FaceMask, fill: Sequence[Plane], picture: Sequence[Plane]) -> None:
         x1, y1, x2, y2 = mask.region
-        _blend(safe_planes[0][y1:y2, x1:x2], fill[0], mask.alpha)
+        _blend(picture[0][y1:y2, x1:x2], fill[0], mask.alpha)
         x_step, y_step = self._steps
         alpha = chroma_alpha(mask.alpha, self._steps) if len(fill) > 1 else mask.alpha
-        for safe, chroma in zip(safe_planes[1:], fill[1:], strict=True):
-            _blend(safe[y1 // y_step : y2 // y_step, x1 // x_step : x2 // x_step], chroma, alpha)
+        for plane, chroma in zip(picture[1:], fill[1:], strict=True):
+            _blend(plane[y1 // y_step : y2 // y_step, x1 // x_step : x2 // x_step], chroma, alpha)
 
 
 class PhotoHider:

@@ -13,10 +13,12 @@ import av.packet
 import av.stream
 import av.video
 import msgspec
+import numpy as np
 from av.sidedata.sidedata import SideData
 
 from models.orientation import Orientation, orientation_of_display_matrix
 from streamer import frames
+from streamer.budget import GREATEST_RATE
 from streamer.errors import InputError
 from streamer.hdr import HdrMetadata, hdr_of_side_data
 from streamer.opening import Packet, check_readable, open_input, read_packets
@@ -76,6 +78,8 @@ class MediaInfo(msgspec.Struct, frozen=True, kw_only=True):
     source_bits: int
     time_base: Fraction
     average_rate: Fraction | None
+    peak_rate: Fraction | None
+    """Most frames in a second; None where nothing is known."""
     sample_aspect_ratio: Fraction
     """Of the upright picture; 1 where it is not said."""
     field_order: Literal["progressive", "tff", "bff"]
@@ -170,6 +174,17 @@ def _decoded(stream: av.VideoStream, packet: Packet | None) -> list[av.VideoFram
         return []
 
 
+def _peak_rate(stream: av.VideoStream, average: Fraction) -> Fraction:
+    """Most frames in a second: by the container's index, and by the rate at which all times can be told where that is one."""
+    told = Fraction(stream.base_rate or 0)
+    rates = [average, told if told <= GREATEST_RATE else average]
+    if stream.time_base is not None:
+        times = np.sort([entry.timestamp for entry in stream.index_entries])
+        within = np.searchsorted(times, times + float(1 / stream.time_base)) - np.arange(len(times))
+        rates.append(Fraction(min(int(within.max(initial=0)), GREATEST_RATE)))
+    return max(rates)
+
+
 def _describe(
     path: Path, container: av.container.InputContainer, stream: av.VideoStream, frame: av.VideoFrame, tracks: tuple[Track, ...]
 ) -> MediaInfo:
@@ -201,6 +216,7 @@ def _describe(
         source_bits=frames.sample_bits(form),
         time_base=stream.time_base,
         average_rate=rate or None,
+        peak_rate=_peak_rate(stream, rate) if rate else None,
         sample_aspect_ratio=1 / aspect if orientation.transposes else aspect,
         field_order=field_order_of(frame),
         hdr=hdr_of_side_data(side_data(frame)),

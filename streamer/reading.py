@@ -140,6 +140,7 @@ class VideoReader:
             layout=info.layout,
             time_base=_pair(info.time_base),
             average_rate=_pair(info.average_rate or Fraction(0)),
+            peak_rate=_pair(info.peak_rate or Fraction(0)),
             sample_aspect_ratio=_pair(info.sample_aspect_ratio),
             audio=track_parameters(self._path, list(self._tracks), self._muxer, reencoded=self._reencoded),
             frames_estimated=info.frames_estimated,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from models.backends import InferenceBackend
@@ -40,6 +41,7 @@ def replacements() -> tuple[Replacement, ...]:
 class FallbackBackend:
     """Runs a network on one backend until that fails, and from then on, for good, on another; satisfies InferenceBackend.
 
+    An answer that is not finite is a failure too: half precision overflows, and would find no face without a word.
     What failed is said once, as a warning, and stands in `replacements`. The inputs of the call that failed go to the other
     backend, so that the caller notices nothing but time; an exception of the other backend is the caller's.
     """
@@ -69,10 +71,13 @@ class FallbackBackend:
         if self._has_failed:
             return self._backend.run(inputs)
         try:
-            return self._backend.run(inputs)
+            answers = self._backend.run(inputs)
+            if not all(np.isfinite(answer).all() for answer in answers):
+                raise FloatingPointError("its answer is not finite")
         except Exception as error:
             self._switch(error)
             return self._backend.run(inputs)
+        return answers
 
     def _switch(self, error: Exception) -> None:
         self._backend = self._open_second()

@@ -249,6 +249,14 @@ def test_a_backend_that_does_not_open_is_replaced(caplog: pytest.LogCaptureFixtu
     ]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_answer_that_is_not_finite_is_a_failure(value: float) -> None:
+    backend = FallbackBackend(lambda: FailingBackend(9), lambda: AddsTwo(0), network="faces.onnx", backend="failing")
+    assert backend.run([np.array([1.0, 0.0])])[0].tolist() == [2.0, 1.0]
+    assert backend.run([np.array([1.0, value])])[0][0] == 3.0
+    assert [replacement.reason for replacement in replacements()] == ["its answer is not finite"]
+
+
 def test_what_the_second_backend_cannot_do_is_the_callers() -> None:
     backend = FallbackBackend(lambda: FailingBackend(0), lambda: FailingBackend(0), network="faces.onnx", backend="failing")
     for _ in range(2):

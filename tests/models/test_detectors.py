@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from models.detectors import (
+    CenterFaceDetector,
     DetectorSize,
     Effort,
     FaceDetector,
@@ -270,6 +274,22 @@ def test_one_small_render_serves_all_passes() -> None:
     detector.detect(render, (3840, 2160), effort="quick")
     whole = (0, 0, 3840, 2160)
     assert asked == [(whole, (640, 352)), (whole, (576, 320)), (whole, (320, 192))]
+
+
+def test_a_network_that_answers_with_nonsense_does_not_mean_that_there_are_no_faces(
+    portraits: list[RgbImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = CenterFaceDetector()
+    run = detector._network.run
+
+    def overflowing(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        (maps,) = run(inputs)
+        maps[0, 5, 3, 3] = np.nan
+        return [maps]
+
+    monkeypatch.setattr(detector._network, "run", overflowing)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        detector.detect(image_render(portraits[0]), (256, 256))
 
 
 @given(st.integers(16, 8192), st.integers(16, 8192), st.integers(128, 2048))

@@ -18,6 +18,7 @@ OPENED = StreamOpened(
     layout=PictureLayout(width=1280, height=720, pixel_format="yuv420p"),
     time_base=(1, 25),
     average_rate=(25, 1),
+    peak_rate=(25, 1),
     sample_aspect_ratio=(1, 1),
     audio=b"",
     frames_estimated=None,
@@ -27,7 +28,7 @@ OPENED = StreamOpened(
 
 def opened(width: int, height: int, rate: tuple[int, int], pixel_format: str = "yuv420p") -> StreamOpened:
     layout = PictureLayout(width=width, height=height, pixel_format=pixel_format)
-    return msgspec.structs.replace(OPENED, layout=layout, average_rate=rate)
+    return msgspec.structs.replace(OPENED, layout=layout, average_rate=rate, peak_rate=rate)
 
 
 @given(
@@ -59,6 +60,12 @@ def test_the_look_ahead_fits_into_the_window(rate: tuple[int, int], frames: int)
     plan = plan_rings(opened(1280, 720, rate), look_ahead_s=0.5, detectors=2, ring_mebibytes=512)
     assert plan.window_frames > frames
     assert plan.look_ahead_s is None
+
+
+def test_the_window_holds_the_look_ahead_where_frames_come_fastest() -> None:
+    steady, bursts = OPENED, msgspec.structs.replace(OPENED, average_rate=(5, 1))
+    plans = [plan_rings(each, look_ahead_s=0.5, detectors=1, ring_mebibytes=512) for each in (steady, bursts)]
+    assert plans[0].window_frames == plans[1].window_frames > 0.5 * 25
 
 
 def test_a_look_ahead_that_does_not_fit_is_shortened_and_said() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.faces import Boxes
+from streamer import hiding
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
 from streamer.filters import FILTERS, EachFace, Fill
@@ -239,6 +240,20 @@ def test_an_interruption_leaves_nothing_raw(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(KeyboardInterrupt):
         Hider(FilterSettings(name="broken"), layout).hide(raw, safe, np.array([[1, 1, 9, 9]], np.float32))
     assert all(np.ptp(plane) == 0 for plane in safe)
+
+
+def test_nothing_raw_is_in_a_safe_picture_while_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = PictureLayout(width=64, height=48, pixel_format="yuv420p")
+    raw, safe = noise(layout), [np.full_like(plane, 7) for plane in noise(layout)]
+    blend, looks = hiding._blend, []
+
+    def looked_at(*arguments: Any) -> None:
+        looks.append([np.ptp(plane) == 0 for plane in safe])
+        blend(*arguments)
+
+    monkeypatch.setattr(hiding, "_blend", looked_at)
+    Hider(FilterSettings(name="blackout"), layout).hide(raw, safe, np.array([[1, 1, 9, 9], [20, 20, 40, 40]], np.float32))
+    assert looks == [[True] * 3] * 6
 
 
 @pytest.mark.parametrize("pixel_format", PIXEL_FORMATS)

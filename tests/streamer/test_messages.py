@@ -33,6 +33,7 @@ OPENED = StreamOpened(
     layout=PictureLayout(width=64, height=36, pixel_format="yuv420p10le", color=ColorTags(range=1, transfer=16)),
     time_base=(1, 90000),
     average_rate=(30000, 1001),
+    peak_rate=(30000, 1001),
     sample_aspect_ratio=(4, 3),
     audio=b"\x00\xff",
     frames_estimated=None,

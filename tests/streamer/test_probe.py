@@ -119,6 +119,25 @@ def test_a_plain_clip_is_described(tmp_path: Path) -> None:
     assert info.duration_s == pytest.approx(0.4)
 
 
+STEADY, BURST = range(0, 20 * 90000, 90000), range(20 * 90000, 21 * 90000, 3000)
+
+
+@pytest.mark.parametrize(
+    ("pts", "peak"),
+    [
+        ([*STEADY, *BURST], 30),
+        ([*STEADY, *(time + time % 7 for time in BURST)], 30),
+        ([*STEADY, *(time + time % 7 for time in range(20 * 90000, 21 * 90000, 900))], 100),
+    ],
+    ids=["even", "uneven", "uneven and fast"],
+)
+def test_a_variable_rate_is_known_by_its_fastest_part(tmp_path: Path, pts: list[int], peak: int) -> None:
+    info = probe(write_clip(tmp_path / "a.mp4", Clip(time_base=Fraction(1, 90000), pts=pts)))
+    assert info.average_rate is not None
+    assert info.average_rate < 7
+    assert info.peak_rate == pytest.approx(peak, rel=0.02)
+
+
 @pytest.mark.parametrize(("degrees", "rotation"), [(0, 0), (90, 90), (180, 180), (-90, 270)])
 def test_rotation_swaps_the_size_and_the_pixel_aspect(tmp_path: Path, degrees: int, rotation: int) -> None:
     clip = Clip(turn=(degrees, False, False), attributes={"sample_aspect_ratio": Fraction(4, 3)})

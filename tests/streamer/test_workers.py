@@ -54,6 +54,7 @@ OPENED = StreamOpened(
     layout=LAYOUT,
     time_base=(1, 25),
     average_rate=(25, 1),
+    peak_rate=(25, 1),
     sample_aspect_ratio=(1, 1),
     audio=b"",
     frames_estimated=None,
