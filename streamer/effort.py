@@ -21,9 +21,9 @@ from models.detectors import Size, has_small_faces
 from streamer.messages import FacesRecord, RawFrame
 from streamer.smoothing import TIME_ERROR_S
 
-THOROUGH_EVERY_S = 0.3
-"""Longest time between thorough frames."""
-REMEMBERED_LOOKS = 8
+THOROUGH_EVERY_S = 0.13
+"""Longest time between thorough frames: small faces that show for less may be missed."""
+REMEMBERED_LOOKS = 16
 """Thorough looks, the last two seconds of them, in which a small face makes the frames after them careful: others walk past it, so
 that it is seen between thorough looks only."""
 

@@ -12,7 +12,6 @@ import msgspec
 from models.detectors import has_small_faces
 from streamer.budget import RingPlan, plan_live_rings
 from streamer.config import StreamDetectorSettings
-from streamer.effort import REMEMBERED_LOOKS
 from streamer.live.config import StreamSettings
 from streamer.live.messages import CameraOpened, SessionReady
 from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, RawFrame, SlotFree
@@ -23,6 +22,8 @@ _MOST_TO_HIDE = 3
 _TRANSIT_S = 0.05
 _GAP_S = 0.5
 """After such a time without pictures, what was seen before tells nothing of small faces now."""
+REMEMBERED_LOOKS = 8
+"""As in `streamer.effort`: two seconds of them."""
 _ENOUGH_LOOKS = 4
 """Thorough looks since a cut or a gap, a second of them, before other frames are looked at quickly."""
 _STALE_S = 0.6

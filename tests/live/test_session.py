@@ -15,8 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from models.faces import Faces, no_faces
 from streamer.budget import RingPlan
 from streamer.config import StreamDetectorSettings
-from streamer.effort import REMEMBERED_LOOKS
-from streamer.live.session import Session
+from streamer.live.session import REMEMBERED_LOOKS, Session
 from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, RawFrame, SlotFree
 from streamer.rings import SlotMismatchError
 from tests.live.frames import SESSION, anonymized, opened, raw_frame

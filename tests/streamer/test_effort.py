@@ -144,7 +144,7 @@ def test_thorough_frames_come_by_time_and_by_number(rate: float) -> None:
 
 def test_a_time_that_goes_back_makes_a_frame_thorough() -> None:
     pace = ThoroughPace(None)
-    assert [pace.is_due(number, time_s, is_cut=False) for number, time_s in enumerate((0.0, 0.1, 0.05, -0.1))] == [
+    assert [pace.is_due(number, time_s, is_cut=False) for number, time_s in enumerate((0.0, 0.08, 0.04, -0.1))] == [
         True,
         False,
         False,
