@@ -15,11 +15,16 @@ from pathlib import Path
 from streamer.config import AnonymizeSettings
 from streamer.encoders import OutputPlan, default_suffix, plan_output
 from streamer.errors import InputError, OutputError, UsageError, VeilError
+from streamer.escaping import is_encodable
 from streamer.images import is_made_by_veil
 from streamer.probe import MEDIA_SUFFIXES, MediaInfo, probe
+from streamer.report import report_path
 
 OWN_MARK = "_anonymized"
 """Ends the names that Veil gives to files and folders; what bears it is never taken as an input."""
+
+_LONGEST_NAME_BYTES = 255
+"""Of a file or a folder, on all usual file systems."""
 
 _OWN_REASON = f"was made by Veil (its mark, or {OWN_MARK} at the end of its name)"
 
@@ -170,7 +175,7 @@ def _walk(path: Path, folder: Path | None, *, is_alone: bool, plan: BatchPlan) -
 
     Hidden files, other kinds of files, and folders that hold outputs are passed over.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         yield path, path.with_name(f"{path.stem}{OWN_MARK}{path.suffix}") if folder is None else folder / path.name
         return
     name = path.resolve().name
@@ -204,6 +209,36 @@ def _name_output(one: _Found, settings: AnonymizeSettings) -> PlannedVideo | Pla
     """The output with the suffix it will have; None where the input is itself an output. Raises VeilError."""
     if one.source.stem.endswith(OWN_MARK):
         return None
+    if not is_encodable(str(one.source)):
+        raise InputError(f"{one.source}: its name is not UTF-8; rename it")
+    try:
+        item = _choose_output(one, settings)
+    except OSError as error:
+        raise InputError(f"{one.source}: cannot be read: {error.strerror}") from None
+    if item is not None:
+        _check_name(item.output)
+        if settings.report:
+            _check_name(report_path(item.output))
+    return item
+
+
+def _check_name(output: Path) -> None:
+    """Raises OutputError where no file can bear this name."""
+    if not is_encodable(str(output)):
+        raise OutputError(f"{output}: the name is not UTF-8; choose another one with -o")
+    # In a folder that does not exist yet, the system objects to nothing.
+    if any(len(os.fsencode(part)) > _LONGEST_NAME_BYTES for part in output.parts):
+        raise OutputError(f"{output}: the name is too long; choose another one with -o")
+    try:
+        os.lstat(output)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def _choose_output(one: _Found, settings: AnonymizeSettings) -> PlannedVideo | PlannedImage | None:
+    """As `_name_output`, whatever the names. Raises VeilError or OSError."""
     if _kind(one.source) == "image":
         if one.is_target_named and _kind(one.target) != "image":
             raise UsageError(f"{one.target}: a picture cannot be written as {one.target.suffix}; use the suffix of a picture")

@@ -15,6 +15,7 @@ from rich.console import Console
 from models.closed_pipe import quiet_when_nobody_reads
 from streamer.environment import take_secrets
 from streamer.errors import ExitCode, VeilError
+from streamer.escaping import printable
 from streamer.forkserver import ForkServer, Pipelines
 from streamer.redaction import redact
 from streamer.standard_error import never_blocking_stderr
@@ -94,7 +95,7 @@ class OneLineParser(argparse.ArgumentParser):
     """A parser that answers a wrong argument with one line instead of the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(ExitCode.USAGE, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -153,7 +154,8 @@ def _run_command(parsed: argparse.Namespace) -> int:
     try:
         code = parsed.run(parsed)
     except VeilError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(redact(f"veil {parsed.command}: {error}"))
+        line = printable(redact(f"veil {parsed.command}: {error}"))
+        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(line)
         code = error.exit_code
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED

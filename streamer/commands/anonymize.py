@@ -13,6 +13,7 @@ from streamer.cli import exit_codes_text, log_level
 from streamer.commands.options import add_options, settings_from
 from streamer.commands.stopping import stop_on_signals
 from streamer.errors import ExitCode
+from streamer.escaping import printable
 from streamer.progress import count_of, show_progress
 
 _EXAMPLES = """\
@@ -65,17 +66,21 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 def _summarize(plan: BatchPlan, outcome: Outcome, verbosity: int) -> None:
     """What was left out and what failed, one line each, and the totals of a batch; quiet says only what failed."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+    def say(line: str) -> None:
+        console.print(printable(line))
+
     if verbosity > 0:
         for skipped in plan.skipped:
-            console.print(f"skipped {skipped.source}: {skipped.reason}")
+            say(f"skipped {skipped.source}: {skipped.reason}")
     if outcome.is_interrupted:
-        console.print("interrupted; the file at work was not written")
+        say("interrupted; the file at work was not written")
     for failure in outcome.failures:
-        console.print(f"failed: {failure.error}")
+        say(f"failed: {failure.error}")
     if verbosity >= 0 and not plan.is_single:
         counts: list[tuple[str, Sequence[object]]] = [
             ("done", outcome.done),
             ("skipped (done before, or made by Veil)", plan.skipped),
             ("failed", outcome.failures),
         ]
-        console.print(", ".join(f"{count_of(len(items), 'file')} {what}" for what, items in counts if items or what == "done"))
+        say(", ".join(f"{count_of(len(items), 'file')} {what}" for what, items in counts if items or what == "done"))

@@ -45,9 +45,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path()
 
 
-def plan(*inputs: str, output: str | None = None, overwrite: bool = False, container: str = "same") -> BatchPlan:
+def plan(
+    *inputs: str, output: str | None = None, overwrite: bool = False, container: str = "same", report: bool = False
+) -> BatchPlan:
     video = VideoSettings(container=container)  # type: ignore[arg-type]
-    return plan_batch(inputs, output, AnonymizeSettings(overwrite=overwrite, video=video))
+    return plan_batch(inputs, output, AnonymizeSettings(overwrite=overwrite, video=video, report=report))
 
 
 def outputs(batch: BatchPlan) -> dict[str, str]:
@@ -218,6 +220,27 @@ def test_what_fails_alone_does_not_stop_the_others(here: Path) -> None:
         assert str(failure.error).startswith(f"{failure.source}: ")
         assert "\n" not in str(failure.error)
         assert failure.error.exit_code == ExitCode.INPUT
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".png"])
+def test_a_name_that_cannot_be_used_fails_alone(here: Path, suffix: str) -> None:
+    make = make_video if suffix == ".mp4" else make_image
+    good, odd, long = f"good{suffix}", os.fsdecode(b"odd\xff") + suffix, "x" * 251 + suffix
+    for name in (good, odd, long):
+        make(here / good).rename(here / name)
+    make(here / good)
+
+    batch = plan(good, odd, long)
+
+    assert outputs(batch) == {good: f"good_anonymized{suffix}"}
+    assert [(str(failure.error), failure.error.exit_code) for failure in batch.failures] == [
+        (f"{odd}: its name is not UTF-8; rename it", ExitCode.INPUT),
+        (f"{'x' * 251}_anonymized{suffix}: the name is too long; choose another one with -o", ExitCode.OUTPUT),
+    ]
+    assert set(outputs(plan(good, long, output="safe"))) == {good, long}
+    assert set(outputs(plan(good, long, output="safe", report=True))) == {good}
+    (failure,) = plan(good, output=os.fsdecode(b"\xff/")).failures
+    assert failure.error.exit_code == ExitCode.OUTPUT
 
 
 def test_a_place_that_cannot_hold_files_is_an_error_of_the_output(here: Path) -> None:
