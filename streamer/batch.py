@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from streamer.encoders import OutputPlan, default_suffix, plan_output
 from streamer.errors import InputError, OutputError, UsageError, VeilError
 from streamer.escaping import is_encodable
 from streamer.images import is_made_by_veil
-from streamer.probe import MEDIA_SUFFIXES, MediaInfo, probe
+from streamer.probe import IMAGE_SUFFIXES, MEDIA_SUFFIXES, MediaInfo, probe
 from streamer.report import report_path
 
 OWN_MARK = "_anonymized"
@@ -70,6 +71,8 @@ class BatchPlan:
     videos: list[PlannedVideo] = field(default_factory=list)
     images: list[PlannedImage] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    passed_over: list[Path] = field(default_factory=list)
+    """Files of folders whose suffixes say that they are no photo and no video that Veil reads."""
     failures: list[Failure] = field(default_factory=list)
 
     @property
@@ -173,7 +176,7 @@ def _is_file(output: str, paths: Sequence[Path], inputs: Sequence[str]) -> bool:
 def _walk(path: Path, folder: Path | None, *, is_alone: bool, plan: BatchPlan) -> Iterator[tuple[Path, Path]]:
     """(source, target) of a file, or of every picture and video below a folder.
 
-    Hidden files, other kinds of files, and folders that hold outputs are passed over.
+    Hidden files and folders that hold outputs are left out; other kinds of files are noted in `plan`.
     """
     if not os.path.isdir(path):
         yield path, path.with_name(f"{path.stem}{OWN_MARK}{path.suffix}") if folder is None else folder / path.name
@@ -186,6 +189,7 @@ def _walk(path: Path, folder: Path | None, *, is_alone: bool, plan: BatchPlan) -
         root = folder if is_alone else folder / name
     outputs = (folder or root).resolve()
     count = 0
+    passed_over: list[Path] = []
 
     def refuse(error: OSError) -> None:
         plan.failures.append(Failure(source=str(error.filename), error=InputError(f"{error.filename}: {error.strerror}")))
@@ -196,12 +200,18 @@ def _walk(path: Path, folder: Path | None, *, is_alone: bool, plan: BatchPlan) -
             one for one in folders if not one.startswith(".") and not one.endswith(OWN_MARK) and (here / one).resolve() != outputs
         )
         for file in sorted(files):
-            if not file.startswith(".") and _kind(Path(file)) is not None:
-                count += 1
-                yield here / file, root / (here / file).relative_to(path)
+            if file.startswith("."):
+                continue
+            if _kind(Path(file)) is None:
+                passed_over.append(here / file)
+                continue
+            count += 1
+            yield here / file, root / (here / file).relative_to(path)
+    plan.passed_over += passed_over
     if not count:
+        rest = f" that Veil reads (but {kinds_of(passed_over)})" if passed_over else ""
         plan.failures.append(
-            Failure(source=str(path), error=InputError(f"{path}: there is no picture and no video in this folder"))
+            Failure(source=str(path), error=InputError(f"{path}: there is no picture and no video in this folder{rest}"))
         )
 
 
@@ -241,7 +251,8 @@ def _choose_output(one: _Found, settings: AnonymizeSettings) -> PlannedVideo | P
     """As `_name_output`, whatever the names. Raises VeilError or OSError."""
     if _kind(one.source) == "image":
         if one.is_target_named and _kind(one.target) != "image":
-            raise UsageError(f"{one.target}: a picture cannot be written as {one.target.suffix}; use the suffix of a picture")
+            known = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise UsageError(f"{one.target}: a picture cannot be written as {one.target.suffix}, only as {known}")
         return None if is_made_by_veil(one.source) else PlannedImage(source=one.source, output=one.target)
     info = probe(one.source)
     if info.made_by_veil:
@@ -251,6 +262,12 @@ def _choose_output(one: _Found, settings: AnonymizeSettings) -> PlannedVideo | P
     if one.is_target_named and Path(plan.path) != one.target:
         raise UsageError(f"{one.target}: videos are written as .mp4, .mov, .mkv or .webm, not as {one.target.suffix}")
     return PlannedVideo(source=one.source, output=Path(plan.path), info=info, plan=plan)
+
+
+def kinds_of(paths: Sequence[Path]) -> str:
+    """How many files there are of each suffix, the most frequent first: `2 .heic, 1 .txt, 1 without suffix`."""
+    counts = Counter(path.suffix.lower() or "without suffix" for path in paths)
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def _kind(path: Path) -> str | None:

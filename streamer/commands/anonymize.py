@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from streamer.anonymize import Outcome, anonymize, check_settings
-from streamer.batch import BatchPlan, plan_batch
+from streamer.batch import BatchPlan, kinds_of, plan_batch
 from streamer.cli import exit_codes_text, log_level
 from streamer.commands.options import add_options, settings_from
 from streamer.commands.stopping import stop_on_signals
@@ -73,6 +73,14 @@ def _summarize(plan: BatchPlan, outcome: Outcome, verbosity: int) -> None:
     if verbosity > 0:
         for skipped in plan.skipped:
             say(f"skipped {skipped.source}: {skipped.reason}")
+    if verbosity > 0:
+        for path in plan.passed_over:
+            say(f"passed over {path}")
+    elif verbosity == 0 and plan.passed_over:
+        say(
+            f"passed over {count_of(len(plan.passed_over), 'file')} of other kinds: {kinds_of(plan.passed_over)} (-v names them; "
+            "Veil reads photos as JPEG, PNG, WebP and TIFF)"
+        )
     if outcome.is_interrupted:
         say("interrupted; the file at work was not written")
     for failure in outcome.failures:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamer.batch import BatchPlan, plan_batch
+from streamer.batch import BatchPlan, kinds_of, plan_batch
 from streamer.config import AnonymizeSettings, VideoSettings
 from streamer.errors import ExitCode, OutputError, UsageError
 from streamer.images import SOFTWARE
@@ -145,6 +145,11 @@ def test_the_container_gives_the_suffix(here: Path) -> None:
         (["one"], "one", "one/a.png: its output one/a.png would replace an input"),
         (["old.mkv", "one/a.png"], ".", "old.mkv: its output old.mkv would replace an input"),
         (["one/a.png"], "safe.mp4", "safe.mp4: a picture cannot be written as .mp4"),
+        (
+            ["one/a.png"],
+            "safe.bmp",
+            "safe.bmp: a picture cannot be written as .bmp, only as .jpe, .jpeg, .jpg, .png, .tif, .tiff, .webp",
+        ),
         (["one/a.png", "two/a.png"], "old.mkv", "old.mkv is a file; several inputs need a folder"),
         (["old.mkv"], "safe.xyz", "safe.xyz: videos are written as .mp4, .mov, .mkv or .webm, not as .xyz"),
     ],
@@ -220,6 +225,31 @@ def test_what_fails_alone_does_not_stop_the_others(here: Path) -> None:
         assert str(failure.error).startswith(f"{failure.source}: ")
         assert "\n" not in str(failure.error)
         assert failure.error.exit_code == ExitCode.INPUT
+
+
+def test_a_folder_tells_what_it_holds_beside_photos_and_videos(here: Path) -> None:
+    make_image(here / "trip" / "a.png")
+    (here / "trip" / "sub").mkdir()
+    for name in ("a.HEIC", "sub/b.heic", "sub/c.avif", "plain", ".hidden.heic"):
+        (here / "trip" / name).touch()
+
+    batch = plan("trip")
+
+    assert list(outputs(batch)) == ["trip/a.png"]
+    assert {str(path) for path in batch.passed_over} == {"trip/a.HEIC", "trip/sub/b.heic", "trip/sub/c.avif", "trip/plain"}
+    assert kinds_of(batch.passed_over) == "2 .heic, 1 .avif, 1 without suffix"
+    (failure,) = plan("trip/sub").failures
+    assert str(failure.error).endswith("no picture and no video in this folder that Veil reads (but 1 .avif, 1 .heic)")
+
+
+def test_a_still_picture_that_is_no_photo_is_not_made_a_video(here: Path) -> None:
+    make_image(here / "a.bmp")
+    make_image(here / "a.jpg").rename(here / "plain")
+
+    batch = plan("a.bmp", "plain")
+
+    assert outputs(batch) == {}
+    assert [failure.error.exit_code for failure in batch.failures] == [ExitCode.INPUT] * 2
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".png"])
