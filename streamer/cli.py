@@ -19,6 +19,7 @@ from streamer.escaping import printable
 from streamer.forkserver import ForkServer, Pipelines
 from streamer.redaction import redact
 from streamer.standard_error import never_blocking_stderr
+from streamer.starting import interrupt_on_signals
 from streamer.telemetry import configure_logging
 
 
@@ -130,7 +131,7 @@ def log_level(verbosity: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Entry point of `veil`: runs a subcommand and exits with its code; an error of the user's is one line on stderr."""
+    """Runs a subcommand and exits with its code; an error of the user's is one line on stderr."""
     with quiet_when_nobody_reads():
         sys.exit(_run(arguments))
 
@@ -151,12 +152,17 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _run_command(parsed: argparse.Namespace) -> int:
-    try:
-        code = parsed.run(parsed)
-    except VeilError as error:
-        line = printable(redact(f"veil {parsed.command}: {error}"))
+    def say(what: object) -> None:
+        line = printable(redact(f"veil {parsed.command}: {what}"))
         Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(line)
+
+    try:
+        with interrupt_on_signals():
+            code = parsed.run(parsed)
+    except VeilError as error:
+        say(error)
         code = error.exit_code
     except KeyboardInterrupt:
+        say("interrupted")
         code = ExitCode.INTERRUPTED
     return int(code)

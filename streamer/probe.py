@@ -118,7 +118,7 @@ class MediaInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe(path: Path) -> MediaInfo:
-    """Raises InputError where the file is missing, unreadable, empty, no media, without pictures, a still picture, or not to be kept."""
+    """Raises InputError where the file is missing, unreadable, empty, no media, a still picture, or cannot be kept intact."""
     check_readable(path)
     with open_input(path) as container:
         refuse_still(path, container)
