@@ -18,6 +18,7 @@ from streamer.encoders import OutputPlan, default_suffix, plan_output
 from streamer.errors import InputError, OutputError, UsageError, VeilError
 from streamer.escaping import is_encodable
 from streamer.images import is_made_by_veil
+from streamer.marks import bears_mark
 from streamer.probe import IMAGE_SUFFIXES, MEDIA_SUFFIXES, MediaInfo, probe
 from streamer.report import report_path
 
@@ -125,7 +126,7 @@ def plan_batch(inputs: Sequence[str], output: str | None, settings: AnonymizeSet
         if item.output.exists() and not settings.overwrite:
             if is_only and one.is_named:
                 raise UsageError(f"{item.output} exists; --overwrite replaces it, -o writes elsewhere")
-            plan.skipped.append(Skipped(source=one.source, reason=f"already done: {item.output}"))
+            _leave(item, plan)
         elif isinstance(item, PlannedVideo):
             plan.videos.append(item)
         else:
@@ -283,6 +284,15 @@ def _claim(source: Path, output: Path, targets: dict[Path, Path], sources: set[P
     if place in targets:
         raise UsageError(f"{targets[place]} and {source} would both be written to {output}; anonymize them into different folders")
     targets[place] = source
+
+
+def _leave(item: PlannedVideo | PlannedImage, plan: BatchPlan) -> None:
+    """An output that exists: done before where Veil made it, otherwise a failure, as it may show anything."""
+    if bears_mark(item.output):
+        plan.skipped.append(Skipped(source=item.source, reason=f"already done: {item.output}"))
+    else:
+        said = f"{item.output} exists and was not made by Veil; --overwrite replaces it, or choose another folder with -o"
+        plan.failures.append(Failure(source=str(item.source), error=UsageError(said)))
 
 
 def _check_writable(folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple, NoReturn
 from rich.console import Console
 
 from models.closed_pipe import quiet_when_nobody_reads
+from models.core_dumps import leave_no_core
 from streamer.environment import take_secrets
 from streamer.errors import ExitCode, VeilError
 from streamer.escaping import printable
@@ -141,6 +142,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in words if not word.startswith("-")), "")
     forks = next((row.forks for row in SUBCOMMANDS if row.name == command), None) if not {"-h", "--help"} & set(words) else None
+    # Before anything is opened or started. The daemon itself decodes nothing, and its descriptors and memory are to be watched.
+    leave_no_core(seal=forks != "live")
     with (
         never_blocking_stderr() if forks == "live" else contextlib.nullcontext(),
         ForkServer(forks) if forks else contextlib.nullcontext() as fork_server,

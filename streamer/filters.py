@@ -20,7 +20,6 @@ from PIL import Image, ImageOps
 
 from models import baselines
 from models.backends import DEFAULT_BACKEND
-from models.geometry import SERVED_MARGIN
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
 from streamer.escaping import is_encodable
@@ -163,9 +162,6 @@ NEEDS_KEYPOINTS = frozenset({"gan"})
 PAINTS_BOXES = frozenset({"gan"})
 """The filters that can fill nothing but boxes."""
 
-_PLAIN_MARGIN = 0.05
-"""Growth of the mask of the filters that do not paint."""
-
 BLIND = frozenset({"gan", "blackout", "solid", "image"})
 """The filters whose fills hold no pixel of any face."""
 
@@ -202,13 +198,6 @@ def mask_shape(settings: FilterSettings) -> Literal["ellipse", "box"]:
     if settings.mask != "auto":
         return settings.mask
     return "box" if settings.name in PAINTS_BOXES else "ellipse"
-
-
-def mask_margin(settings: FilterSettings) -> float:
-    """The growth of the mask that the settings name or leave to the filter."""
-    if settings.margin is not None:
-        return settings.margin
-    return SERVED_MARGIN if settings.name in PAINTS_BOXES else _PLAIN_MARGIN
 
 
 def needs_keypoints(settings: FilterSettings) -> bool:

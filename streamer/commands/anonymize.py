@@ -25,7 +25,8 @@ examples:
   veil anonymize clip.mp4 --filter pixelate --cells 6
   veil anonymize crowd.mp4 --detector-size full --threshold 0.1 --report
 
-A second run over a folder does only what is missing. Outputs of Veil are never taken as inputs.
+A second run over a folder does only what is missing; a file that lies where an output should and was not made by Veil counts as
+failed. Outputs of Veil are never taken as inputs.
 """
 
 
@@ -88,7 +89,7 @@ def _summarize(plan: BatchPlan, outcome: Outcome, verbosity: int) -> None:
     if verbosity >= 0 and not plan.is_single:
         counts: list[tuple[str, Sequence[object]]] = [
             ("done", outcome.done),
-            ("skipped (done before, or made by Veil)", plan.skipped),
+            ("skipped (done before, or made by Veil as mark or name says)", plan.skipped),
             ("failed", outcome.failures),
         ]
         say(", ".join(f"{count_of(len(items), 'file')} {what}" for what, items in counts if items or what == "done"))

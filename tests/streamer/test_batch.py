@@ -183,7 +183,7 @@ def test_an_input_behind_a_link_is_not_replaced_either(here: Path) -> None:
 def test_an_existing_output_is_refused_for_one_file_and_skipped_in_a_batch(here: Path) -> None:
     make_image(here / "trip" / "a.png")
     make_image(here / "trip" / "b.png")
-    make_image(here / "trip_anonymized" / "a.png")
+    make_image(here / "trip_anonymized" / "a.png", software=SOFTWARE)
     make_image(here / "trip" / "b_anonymized.png")
 
     with pytest.raises(UsageError, match=r"trip/b_anonymized.png exists; --overwrite replaces it"):
@@ -195,6 +195,43 @@ def test_an_existing_output_is_refused_for_one_file_and_skipped_in_a_batch(here:
         "trip/b_anonymized.png": "was made by Veil (its mark, or _anonymized at the end of its name)",
     }
     assert outputs(plan("trip/b.png", overwrite=True)) == {"trip/b.png": "trip/b_anonymized.png"}
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.JPG", "photo.webp", "photo.tiff", "clip.mp4", "clip.mkv", "clip.mov"])
+def test_an_existing_output_without_the_mark_fails_whatever_it_is(here: Path, name: str) -> None:
+    make = make_video if name.startswith("clip") else make_image
+    source, output = make(here / "trip" / name), here / "safe" / name
+    output.parent.mkdir()
+    make_image(here / "trip" / "other.png")
+    message = f"safe/{name} exists and was not made by Veil; --overwrite replaces it, or choose another folder with -o"
+
+    for content in (source.read_bytes(), b"", b"no media"):
+        output.write_bytes(content)
+        batch = plan("trip", output="safe")
+
+        assert batch.skipped == []
+        assert outputs(batch) == {"trip/other.png": "safe/other.png"}
+        (failure,) = batch.failures
+        assert (failure.source, str(failure.error), failure.error.exit_code) == (f"trip/{name}", message, ExitCode.USAGE)
+    assert outputs(plan("trip", output="safe", overwrite=True)) == {
+        f"trip/{name}": f"safe/{name}",
+        "trip/other.png": "safe/other.png",
+    }
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.JPG", "photo.webp", "photo.tiff", "clip.mp4", "clip.mkv", "clip.mov"])
+def test_an_existing_output_with_the_mark_was_done_before(here: Path, name: str) -> None:
+    if name.startswith("clip"):
+        make_video(here / "trip" / name)
+        make_video(here / "safe" / name, comment=MADE_BY_VEIL)
+    else:
+        make_image(here / "trip" / name)
+        make_image(here / "safe" / name, software=SOFTWARE)
+
+    batch = plan("trip", output="safe")
+
+    assert [(str(skipped.source), skipped.reason) for skipped in batch.skipped] == [(f"trip/{name}", f"already done: safe/{name}")]
+    assert (outputs(batch), batch.failures) == ({}, [])
 
 
 def test_outputs_are_never_taken_as_inputs(here: Path) -> None:
