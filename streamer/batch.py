@@ -127,6 +127,9 @@ def plan_batch(inputs: Sequence[str], output: str | None, settings: AnonymizeSet
             if is_only and one.is_named:
                 raise UsageError(f"{item.output} exists; --overwrite replaces it, -o writes elsewhere")
             _leave(item, plan)
+        elif settings.report and not settings.overwrite and report_path(item.output).exists():
+            said = f"{report_path(item.output)} exists; --overwrite replaces it, -o writes elsewhere"
+            plan.failures.append(Failure(source=str(one.source), error=UsageError(said)))
         elif isinstance(item, PlannedVideo):
             plan.videos.append(item)
         else:
@@ -289,7 +292,7 @@ def _claim(source: Path, output: Path, targets: dict[Path, Path], sources: set[P
 def _leave(item: PlannedVideo | PlannedImage, plan: BatchPlan) -> None:
     """An output that exists: done before where Veil made it, otherwise a failure, as it may show anything."""
     if bears_mark(item.output):
-        plan.skipped.append(Skipped(source=item.source, reason=f"already done: {item.output}"))
+        plan.skipped.append(Skipped(source=item.source, reason=f"its output exists: {item.output}"))
     else:
         said = f"{item.output} exists and was not made by Veil; --overwrite replaces it, or choose another folder with -o"
         plan.failures.append(Failure(source=str(item.source), error=UsageError(said)))

@@ -29,6 +29,9 @@ A second run over a folder does only what is missing; a file that lies where an 
 failed. Outputs of Veil are never taken as inputs.
 """
 
+_MOST_NAMED = 5
+"""Files that are skipped and named unasked."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "veil anonymize INPUT... [-o OUTPUT] [options]"
@@ -71,17 +74,8 @@ def _summarize(plan: BatchPlan, outcome: Outcome, verbosity: int) -> None:
     def say(line: str) -> None:
         console.print(printable(line))
 
-    if verbosity > 0:
-        for skipped in plan.skipped:
-            say(f"skipped {skipped.source}: {skipped.reason}")
-    if verbosity > 0:
-        for path in plan.passed_over:
-            say(f"passed over {path}")
-    elif verbosity == 0 and plan.passed_over:
-        say(
-            f"passed over {count_of(len(plan.passed_over), 'file')} of other kinds: {kinds_of(plan.passed_over)} (-v names them; "
-            "Veil reads photos as JPEG, PNG, WebP and TIFF)"
-        )
+    for line in [] if verbosity < 0 else _left_out(plan, names_all=verbosity > 0):
+        say(line)
     if outcome.is_interrupted:
         say("interrupted; the file at work was not written")
     for failure in outcome.failures:
@@ -89,7 +83,19 @@ def _summarize(plan: BatchPlan, outcome: Outcome, verbosity: int) -> None:
     if verbosity >= 0 and not plan.is_single:
         counts: list[tuple[str, Sequence[object]]] = [
             ("done", outcome.done),
-            ("skipped (done before, or made by Veil as mark or name says)", plan.skipped),
+            ("skipped", plan.skipped),
             ("failed", outcome.failures),
         ]
         say(", ".join(f"{count_of(len(items), 'file')} {what}" for what, items in counts if items or what == "done"))
+
+
+def _left_out(plan: BatchPlan, *, names_all: bool) -> list[str]:
+    """A line for each input that was not worked on and did not fail, or one for many."""
+    skipped = [f"skipped {one.source}: {one.reason}" for one in plan.skipped]
+    if len(skipped) > _MOST_NAMED and not names_all:
+        skipped = [f"skipped {len(skipped)} files, whose outputs exist or which Veil has made (-v names them)"]
+    passed_over = [f"passed over {path}" for path in plan.passed_over]
+    if passed_over and not names_all:
+        what = f"{count_of(len(passed_over), 'file')} of other kinds: {kinds_of(plan.passed_over)}"
+        passed_over = [f"passed over {what} (-v names them; Veil reads photos as JPEG, PNG, WebP and TIFF)"]
+    return skipped + passed_over

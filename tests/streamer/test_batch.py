@@ -191,7 +191,7 @@ def test_an_existing_output_is_refused_for_one_file_and_skipped_in_a_batch(here:
     batch = plan("trip")
     assert outputs(batch) == {"trip/b.png": "trip_anonymized/b.png"}
     assert {str(skipped.source): skipped.reason for skipped in batch.skipped} == {
-        "trip/a.png": "already done: trip_anonymized/a.png",
+        "trip/a.png": "its output exists: trip_anonymized/a.png",
         "trip/b_anonymized.png": "was made by Veil (its mark, or _anonymized at the end of its name)",
     }
     assert outputs(plan("trip/b.png", overwrite=True)) == {"trip/b.png": "trip/b_anonymized.png"}
@@ -230,8 +230,22 @@ def test_an_existing_output_with_the_mark_was_done_before(here: Path, name: str)
 
     batch = plan("trip", output="safe")
 
-    assert [(str(skipped.source), skipped.reason) for skipped in batch.skipped] == [(f"trip/{name}", f"already done: safe/{name}")]
+    assert [(str(skipped.source), skipped.reason) for skipped in batch.skipped] == [
+        (f"trip/{name}", f"its output exists: safe/{name}")
+    ]
     assert (outputs(batch), batch.failures) == ({}, [])
+
+
+def test_an_existing_report_is_not_replaced_unasked(here: Path) -> None:
+    make_image(here / "a.png")
+    (here / "safe").mkdir()
+    (here / "safe" / "a.png.report.json").touch()
+
+    assert outputs(plan("a.png", output="safe")) == {"a.png": "safe/a.png"}
+    assert outputs(plan("a.png", output="safe", report=True, overwrite=True)) == {"a.png": "safe/a.png"}
+    (failure,) = plan("a.png", output="safe", report=True).failures
+    assert str(failure.error) == "safe/a.png.report.json exists; --overwrite replaces it, -o writes elsewhere"
+    assert failure.error.exit_code == ExitCode.USAGE
 
 
 def test_outputs_are_never_taken_as_inputs(here: Path) -> None:
