@@ -17,6 +17,7 @@ from loguru import logger
 from streamer.batch import BatchPlan, Failure, PlannedImage, PlannedVideo
 from streamer.checking import check_backend, check_detector, check_weights
 from streamer.config import AnonymizeSettings
+from streamer.encoders import check_preset
 from streamer.errors import ExitCode, Interrupted, OutputError, VeilError
 from streamer.filters import check_filter
 from streamer.forkserver import ForkServer
@@ -57,6 +58,7 @@ def check_settings(settings: AnonymizeSettings) -> None:
     Raises UsageError, and InternalError where weights are missing or damaged.
     """
     check_filter(settings.filter)
+    check_preset(settings.video)
     check_backend(settings.backend)
     check_detector(settings.detector)
     check_weights()

@@ -38,6 +38,14 @@ _SUFFIXES: dict[str, Container] = {
 }
 
 
+_X26X_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+_PRESETS: dict[str, tuple[str, ...]] = {
+    "libx264": _X26X_PRESETS,
+    "libx265": _X26X_PRESETS,
+    "libsvtav1": tuple(str(number) for number in range(-1, 14)),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
     """One row of ENCODERS."""
@@ -49,6 +57,10 @@ class Encoder:
     default_quality: int
     worst_quality: int
     default_preset: str
+
+    @property
+    def presets(self) -> tuple[str, ...]:
+        return _PRESETS.get(self.name, tuple(f"p{number}" for number in range(1, 8)))
 
 
 ENCODERS: dict[CodecName, Encoder] = {
@@ -120,6 +132,14 @@ class OutputPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def muxer(self) -> str:
         return MUXERS[self.container]
+
+
+def check_preset(settings: VideoSettings) -> None:
+    """Raises UsageError where no encoder that the settings may stand for knows the preset."""
+    names: tuple[CodecName, ...] = ("h264", "hevc", "av1") if settings.codec == "auto" else (settings.codec,)
+    known = dict.fromkeys(preset for name in names for preset in ENCODERS[name].presets)
+    if settings.preset is not None and settings.preset not in known:
+        raise UsageError(f"video.preset: must be one of {', '.join(known)}, is {settings.preset}")
 
 
 def default_suffix(info: MediaInfo, settings: VideoSettings) -> str:
@@ -292,7 +312,10 @@ def _encoder_options(encoder: Encoder, settings: VideoSettings, name: str) -> di
     quality = settings.quality if settings.quality is not None else encoder.default_quality
     if quality > encoder.worst_quality:
         raise UsageError(f"video.quality: must be at most {encoder.worst_quality} for {name}, is {quality}")
-    options = {encoder.quality_option: str(quality), "preset": settings.preset or encoder.default_preset}
+    preset = settings.preset or encoder.default_preset
+    if preset not in encoder.presets:
+        raise UsageError(f"video.preset: must be one of {', '.join(encoder.presets)} for {name}, is {preset}")
+    options = {encoder.quality_option: str(quality), "preset": preset}
     if encoder.quality_option == "cq":
         options |= {"rc": "vbr", "b": "0"}
     if encoder.name == "libx265":

@@ -10,7 +10,7 @@ from rich.console import Console
 from streamer.anonymize import Outcome, anonymize, check_settings
 from streamer.batch import BatchPlan, kinds_of, plan_batch
 from streamer.cli import exit_codes_text, log_level
-from streamer.commands.options import add_options, settings_from
+from streamer.commands.options import add_options, naming_settings, settings_from
 from streamer.commands.stopping import stop_on_signals
 from streamer.errors import ExitCode
 from streamer.escaping import printable
@@ -53,10 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     settings = settings_from(arguments)
-    check_settings(settings)
-    plan = plan_batch(arguments.inputs, arguments.output, settings)
-    if plan.is_single and plan.failures:
-        raise plan.failures[0].error
+    with naming_settings(arguments):
+        check_settings(settings)
+        plan = plan_batch(arguments.inputs, arguments.output, settings)
+        if plan.is_single and plan.failures:
+            raise plan.failures[0].error
     files, frames = len(plan.videos) + len(plan.images), plan.frames_estimated
     with stop_on_signals() as stop, show_progress(files=files, frames_estimated=frames, is_quiet=arguments.verbosity < 0) as view:
         level = log_level(arguments.verbosity)

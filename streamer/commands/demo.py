@@ -11,7 +11,7 @@ from rich.console import Console
 from streamer.anonymize import anonymize, check_settings
 from streamer.batch import plan_batch
 from streamer.cli import exit_codes_text, log_level
-from streamer.commands.options import add_options, settings_from
+from streamer.commands.options import add_options, naming_settings, settings_from
 from streamer.commands.stopping import stop_on_signals
 from streamer.demo import make_contact_sheet, make_demo_clip
 from streamer.errors import ExitCode, OutputError
@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     settings = msgspec.structs.replace(settings_from(arguments), overwrite=True)
-    check_settings(settings)
+    with naming_settings(arguments):
+        check_settings(settings)
     folder: Path = arguments.output
     clip, anonymized, sheet = folder / CLIP, folder / ANONYMIZED, folder / SHEET
     say = Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from streamer.config import AnonymizeSettings, Values, make_settings, merge_values, read_settings_file
+from streamer.config import AnonymizeSettings, Values, make_settings, merge_values, name_in_file, read_settings_file
+from streamer.errors import UsageError
 
 
 class Option(NamedTuple):
@@ -95,6 +98,37 @@ def settings_from(arguments: argparse.Namespace) -> AnonymizeSettings:
         place[name] = _kinds(value) if key == "keep_metadata" else value
     below: Values = read_settings_file(arguments.config) if arguments.config else {}
     return make_settings(merge_values(below, said), name_key=lambda key: flags.get(key, key), is_text=True)
+
+
+@contextlib.contextmanager
+def naming_settings(arguments: argparse.Namespace) -> Iterator[None]:
+    """Errors that begin with the key of a setting name the flag or the file that it comes from, as those of `settings_from` do."""
+    try:
+        yield
+    except UsageError as error:
+        key, colon, rest = str(error).partition(": ")
+        if not colon or not _is_key(key):
+            raise
+        raise UsageError(f"{_origin(key, arguments)}: {rest}") from None
+
+
+def _is_key(text: str) -> bool:
+    group, _, name = text.rpartition(".")
+    values: Any = msgspec.to_builtins(AnonymizeSettings())
+    return text in values if not group else isinstance(values.get(group), dict) and name in values[group]
+
+
+def _origin(key: str, arguments: argparse.Namespace) -> str:
+    """The flag where it was used, or the file where that holds the key, or else what one would use."""
+    flag = next((row.flag for rows in OPTIONS.values() for row in rows if row.key == key), None)
+    if arguments.config and getattr(arguments, key, None) is None and _holds(read_settings_file(arguments.config), key):
+        return name_in_file(arguments.config)(key)
+    return flag or key
+
+
+def _holds(values: Values, key: str) -> bool:
+    group, _, name = key.rpartition(".")
+    return name in (values.get(group) or {}) if group else name in values
 
 
 def _kinds(value: str) -> list[str]:

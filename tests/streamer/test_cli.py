@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -78,8 +79,8 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
         ),
         (["anonymize", "a.mp4", "--color", "red"], "veil anonymize: --color must be text that matches ^#[0-9a-fA-F]{6}$, is red"),
         (["anonymize", "a.mp4", "--keep-metadata", "gps"], "veil anonymize: --keep-metadata must be a list, each one of all,"),
-        (["anonymize", "a.mp4", "--filter", "swirl"], "veil anonymize: filter.name: there is no filter 'swirl', choose one of"),
-        (["anonymize", "a.mp4", "--filter", "image"], "veil anonymize: filter.image"),
+        (["anonymize", "a.mp4", "--filter", "swirl"], "veil anonymize: --filter: there is no filter 'swirl', choose one of"),
+        (["anonymize", "a.mp4", "--filter", "image"], "veil anonymize: --image: the filter image needs the path of a picture"),
         (["anonymize", "a.mp4", "--config", "/no/file"], "veil anonymize: /no/file: there is no such file"),
         (["demo", "--mask", "star"], "veil demo: --mask must be one of auto, box, ellipse, is star"),
     ],
@@ -93,6 +94,33 @@ def test_a_wrong_argument_costs_one_line_and_exit_code_2(
     assert shown.err.startswith(message)
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "named"),
+    [
+        ("filter: {name: swirl}", [], "{file}: filter.name: there is no filter 'swirl', choose one of"),
+        ("filter: {name: swirl}", ["--filter", "twirl"], "--filter: there is no filter 'twirl', choose one of"),
+        ("filter: {name: image, image: no.png}", [], "{file}: filter.image: no.png cannot be read"),
+        ("filter: {image: no.png}", ["--filter", "image"], "{file}: filter.image: no.png cannot be read"),
+        ("filter: {name: gan, mask: ellipse}", [], "{file}: filter.mask: the filter gan paints into a box"),
+        ("detector: {name: eyes}", [], "{file}: detector.name: there is no detector 'eyes'"),
+        ("video: {preset: foo}", [], "{file}: video.preset: must be one of ultrafast, superfast,"),
+        ("video: {preset: slow}", ["--codec", "av1"], "{file}: video.preset: must be one of -1, 0, 1,"),
+        ("video: {}", ["--filter", "swirl"], "--filter: there is no filter 'swirl'"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named_by_where_it_stands(
+    text: str, flags: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "clip.yaml"
+    file.write_text(text)
+
+    assert exit_of("anonymize", "a.mp4", "--config", str(file), *flags) == ExitCode.USAGE
+
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"veil anonymize: {named.format(file=file)}")
+    assert shown.count("\n") == 1
 
 
 def test_options_become_settings() -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from streamer.config import VideoSettings
-from streamer.encoders import ENCODERS, OutputPlan, available_encoders, default_suffix, plan_output, why_not_open
+from streamer.encoders import ENCODERS, OutputPlan, available_encoders, check_preset, default_suffix, plan_output, why_not_open
 from streamer.errors import ExitCode, OutputError, UsageError
 from streamer.probe import probe
 from tests.media import Clip, Sound, write_clip
@@ -99,11 +99,27 @@ def test_settings_that_contradict_each_other_are_usage_errors(tmp_path: Path) ->
 
 def test_an_encoder_that_does_not_open_is_an_output_error_before_anything_is_written(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4")
-    with pytest.raises(OutputError, match="encoder libx264 cannot be used") as caught:
-        _plan(source, preset="no-such-preset")
+    if not available_encoders()["h264_nvenc"]:
+        pytest.skip("all encoders open here")
+    with pytest.raises(OutputError, match="encoder h264_nvenc cannot be used") as caught:
+        _plan(source, codec="h264_nvenc")
     assert caught.value.exit_code == ExitCode.OUTPUT
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_every_preset_of_a_software_encoder_opens_and_others_are_refused(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4")
+    for codec in ("h264", "hevc", "av1"):
+        row = ENCODERS[codec]
+        assert row.default_preset in row.presets
+        for preset in (row.presets[0], row.presets[-1]):
+            assert _plan(source, codec=codec, preset=preset).options["preset"] == preset
+        with pytest.raises(UsageError, match=f"video.preset: must be one of .* for {codec}, is p1"):
+            _plan(source, codec=codec, preset="p1")
+    check_preset(VideoSettings(preset="9"))
+    with pytest.raises(UsageError, match=r"video\.preset: must be one of ultrafast"):
+        check_preset(VideoSettings(codec="h264", preset="9"))
 
 
 def test_every_software_encoder_opens_and_every_row_is_reported() -> None:
