@@ -146,6 +146,8 @@ def _find(inputs: Sequence[str], output: str | None, plan: BatchPlan) -> Iterato
     folder = Path(output) if output is not None and output_file is None else None
     if folder is not None and folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; several inputs need a folder")
+    if output is not None and folder is not None and _kind(folder) and not output.endswith(os.sep) and not folder.is_dir():
+        raise UsageError(f"{output} names a file, but more than one file needs a folder: name one, or put {os.sep} behind it")
     seen: set[Path] = set()
     for path in paths:
         for source, target in _walk(path, folder, is_alone=len(paths) == len(inputs) == 1, plan=plan):

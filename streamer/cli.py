@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from rich.console import Console
 
@@ -96,8 +97,16 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 class OneLineParser(argparse.ArgumentParser):
     """A parser that answers a wrong argument with one line instead of the whole usage."""
 
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._words = args or ()
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.USAGE, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
+        file = next((word for word in self._words if word.startswith("-") and os.path.isfile(word)), None)
+        hint = f"see {self.prog} --help" if file is None else f"write ./{file} for the file of this name"
+        self.exit(ExitCode.USAGE, f"{self.prog}: {printable(f'{message} ({hint})')}\n")
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:

@@ -99,6 +99,15 @@ def test_an_output_names_a_file_for_one_file_and_a_folder_otherwise(here: Path) 
     assert outputs(plan("a.mp4", "b.png", output="safe")) == {"a.mp4": "safe/a.mp4", "b.png": "safe/b.png"}
 
 
+def test_a_folder_may_be_named_like_a_video_where_that_is_clear(here: Path) -> None:
+    make_image(here / "a.png")
+    make_image(here / "b.png")
+
+    assert outputs(plan("a.png", "b.png", output="safe.mp4/")) == {"a.png": "safe.mp4/a.png", "b.png": "safe.mp4/b.png"}
+    (here / "safe.mp4").mkdir()
+    assert outputs(plan("a.png", "b.png", output="safe.mp4")) == {"a.png": "safe.mp4/a.png", "b.png": "safe.mp4/b.png"}
+
+
 def test_a_folder_with_an_output_is_mirrored_into_it_and_several_side_by_side(here: Path) -> None:
     make_image(here / "one" / "sub" / "p.png")
     make_image(here / "two" / "sub" / "p.png")
@@ -151,6 +160,12 @@ def test_the_container_gives_the_suffix(here: Path) -> None:
             "safe.bmp: a picture cannot be written as .bmp, only as .jpe, .jpeg, .jpg, .png, .tif, .tiff, .webp",
         ),
         (["one/a.png", "two/a.png"], "old.mkv", "old.mkv is a file; several inputs need a folder"),
+        (
+            ["one/a.png", "old.mkv"],
+            "new.mp4",
+            "new.mp4 names a file, but more than one file needs a folder: name one, or put / behind it",
+        ),
+        (["one"], "new.JPG", "new.JPG names a file, but more than one file needs a folder"),
         (["old.mkv"], "safe.xyz", "safe.xyz: videos are written as .mp4, .mov, .mkv or .webm, not as .xyz"),
     ],
 )

@@ -96,6 +96,21 @@ def test_a_wrong_argument_costs_one_line_and_exit_code_2(
     assert shown.out == ""
 
 
+@pytest.mark.parametrize("words", [["-dash.mp4"], ["a.mp4", "-dash.mp4"]])
+def test_a_file_whose_name_begins_like_an_option_is_hinted_at(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert exit_of("anonymize", *words) == ExitCode.USAGE
+    assert "./-dash.mp4" not in capsys.readouterr().err
+
+    Path("-dash.mp4").touch()
+    assert exit_of("anonymize", *words) == ExitCode.USAGE
+    shown = capsys.readouterr().err
+    assert shown.endswith(" (write ./-dash.mp4 for the file of this name)\n")
+    assert shown.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("text", "flags", "named"),
     [
