@@ -26,8 +26,9 @@ from streamer.job import VideoJob, run_video_job
 from streamer.job_record import JobResult
 from streamer.messages import FrameReport, ImageDone
 from streamer.progress import ProgressView, clock, count_of
-from streamer.report import ReportWriter
+from streamer.report import ReportWriter, report_path
 from streamer.supervisor import StopRequest
+from streamer.temporary import remove_stale
 
 
 @dataclass(kw_only=True)
@@ -75,6 +76,8 @@ def anonymize(
 ) -> Outcome:
     """Do all that is planned; a file that fails does not stop the others. `stop` ends the batch with the file at work undone."""
     run = _BatchRun(plan, settings, view, stop, fork_server, log_level)
+    outputs = [*(video.output for video in plan.videos), *(image.output for image in plan.images)]
+    remove_stale([*outputs, *map(report_path, outputs)])
     try:
         run.images()
         for video in plan.videos:

@@ -32,10 +32,14 @@ class FullDisk(Silence):
             raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_an_error_of_the_system_fails_its_video_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_system_fails_its_video_alone_and_nothing_stale_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.mp4", "b.mp4"):
         write_clip(Path(name), frames=5)
+    Path("safe").mkdir()
+    Path("safe", ".b.veil-12345678.part.mp4").touch()  # as a killed run leaves it
     settings = AnonymizeSettings(filter=FilterSettings(name="blackout"))
     plan = plan_batch(["a.mp4", "b.mp4"], "safe", settings)
 
