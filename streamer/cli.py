@@ -62,13 +62,13 @@ EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.DONE: "all done",
     ExitCode.INTERNAL: "a process of Veil failed; please report it",
     ExitCode.USAGE: "wrong arguments or settings, outputs that exist or collide; nothing was started",
-    ExitCode.INPUT: "no input could be read: missing, unreadable, not media",
+    ExitCode.INPUT: "no input could be read: missing, unreadable, not media, refused; veil verify: pictures of different sizes",
     ExitCode.PARTLY_FAILED: "some files of a batch are done, others failed",
     ExitCode.OUTPUT: "an output could not be written: folder not writable, disk full, encoder missing; "
     "veil serve: the port of the status page is in use",
-    ExitCode.DAMAGED: "all done, but an input was truncated or damaged; what could be decoded was written",
+    ExitCode.DAMAGED: "all done, but a video was truncated or damaged; what could be decoded was written",
     ExitCode.NOT_PROVEN: "veil verify: faces of the original still show, or the two files differ in frames or times",
-    ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
+    ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM; veil serve ends with 0 once it runs",
 }
 """What each exit code tells the user; the help and the README show this table."""
 

@@ -27,7 +27,7 @@ class ExitCode(enum.IntEnum):
     OUTPUT = 5
     """The output could not be written: folder not writable, disk full, encoder not available."""
     DAMAGED = 6
-    """All is done, but an input was truncated or damaged; what could be decoded was written."""
+    """All is done, but a video was truncated or damaged; what could be decoded was written."""
     NOT_PROVEN = 7
     """A verification found faces that still show, or files that do not belong together frame by frame."""
     INTERRUPTED = 130
