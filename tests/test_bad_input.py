@@ -188,4 +188,4 @@ def test_a_backend_that_this_machine_lacks_is_refused_in_one_line(here: Path) ->
     (here / "clip.mp4").touch()
     done = veil("anonymize", "clip.mp4", "--backend", "tensorrt", cwd=here)
     assert done.returncode == ExitCode.USAGE
-    assert done.stderr == f"veil anonymize: backend: tensorrt cannot be used here: {obstacle}; use auto\n"
+    assert done.stderr == f"veil anonymize: --backend: tensorrt cannot be used here: {obstacle}; use auto\n"
