@@ -17,6 +17,11 @@ def printable(text: str, *, keep: str = "") -> str:
     return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _spelled(found[0]), text)
 
 
+def encodable(text: str) -> str:
+    r"""The text, in which each byte of a file name that is not UTF-8 is spelled `\xff`, so that JSON and HTML can hold it."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def is_encodable(text: str) -> bool:
     """Whether the text can be written as UTF-8; file names need not be."""
     try:

@@ -21,6 +21,7 @@ import numpy as np
 from models.weights import read_manifest
 from streamer.config import AnonymizeSettings
 from streamer.errors import OutputError
+from streamer.escaping import encodable
 from streamer.messages import FrameReport
 from streamer.temporary import TemporaryOutput
 
@@ -56,10 +57,10 @@ def _versions_of_backends() -> dict[str, str]:
 
 
 def file_facts(path: Path) -> dict[str, Any]:
-    """Path as the user gave it, size in bytes and SHA-256. Raises OSError."""
+    """Path as the user gave it (`encodable`), size in bytes and SHA-256. Raises OSError."""
     with path.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}
+    return {"path": encodable(str(path)), "bytes": path.stat().st_size, "sha256": digest}
 
 
 class ReportWriter:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamer.escaping import is_encodable, printable
+from streamer.escaping import encodable, is_encodable, printable
 from tests.command import veil
 
 
@@ -28,6 +28,10 @@ def test_what_steers_a_terminal_is_spelled_out(text: str, shown: str) -> None:
 
 def test_what_is_kept_stays() -> None:
     assert printable("a\n\tb\x1b", keep="\n\t") == "a\n\tb\\x1b"
+
+
+def test_what_is_written_down_holds_everything_but_bytes_that_are_not_utf8() -> None:
+    assert encodable(os.fsdecode("Müller\x1b写".encode() + b"\xff")) == "Müller\x1b写\\xff"
 
 
 def test_names_of_bytes_that_are_not_utf8_are_recognized() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import resource
 import tracemalloc
 from contextlib import closing
@@ -16,7 +17,7 @@ import pytest
 from streamer.config import AnonymizeSettings
 from streamer.errors import ExitCode, OutputError
 from streamer.messages import Cover, FrameReport
-from streamer.report import SCHEMA, ReportWriter, report_path
+from streamer.report import SCHEMA, ReportWriter, file_facts, report_path
 
 
 def frame(number: int, covers: list[Cover]) -> FrameReport:
@@ -148,3 +149,9 @@ def test_a_disk_without_room_is_an_error_of_the_output(files: tuple[Path, Path])
 def test_a_folder_that_is_not_there_is_an_error_of_the_output(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         ReportWriter(tmp_path / "nowhere" / "out.mp4", AnonymizeSettings())
+
+
+def test_a_name_that_is_not_utf8_is_spelled_out(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"odd\xff.jpg")
+    path.touch()
+    assert msgspec.json.decode(msgspec.json.encode(file_facts(path)))["path"] == f"{tmp_path}/odd\\xff.jpg"
