@@ -52,8 +52,8 @@ class DecodedFrame:
     info: MediaInfo
 
     def write_into(self, planes: tuple[Plane, ...]) -> None:
-        """Write the picture into planes of the stream's layout: converted, set upright, padded by repeating its border."""
-        frames.copy_into(self.picture, planes, self.info.layout, self.info.orientation)
+        """Write what is shown of it into planes of the stream's layout: converted, upright, padded by repeating its border."""
+        frames.copy_into(self.picture, planes, self.info.layout, self.info.orientation, self.info.shown)
 
 
 class Damage:
@@ -154,7 +154,7 @@ class VideoReader:
 
         Raises InputError where the pictures change their size or format midway, or become transparent.
         """
-        self._note_padding()
+        self._note_size()
         clock = Timeline(self.info.time_base, self._epochs, may_jump=self.info.clock_jumps)
         waiting: DecodedFrame | None = None
         first_pts: int | None = None
@@ -293,9 +293,14 @@ class VideoReader:
         rate = self.info.average_rate
         return max(1, round(1 / (rate * self.info.time_base))) if rate else 1
 
-    def _note_padding(self) -> None:
-        layout = self.info.layout
-        width, height = self.info.orientation.size(*self.info.source_size)
+    def _note_size(self) -> None:
+        layout, shown = self.info.layout, self.info.shown
+        if (shown.width, shown.height) != self.info.source_size:
+            self.notes.append(
+                f"Of the stored picture of {self.info.source_size[0]}x{self.info.source_size[1]} only the {shown.width}x"
+                f"{shown.height} that players show are kept."
+            )
+        width, height = self.info.orientation.size(shown.width, shown.height)
         if (width, height) != (layout.width, layout.height):
             self.notes.append(
                 f"The picture of {width}x{height} is padded to {layout.width}x{layout.height}, because chroma is subsampled: "

@@ -19,6 +19,7 @@ import av.stream
 
 from models.orientation import Orientation
 from streamer import frames
+from streamer.aperture import aperture_of
 from streamer.bare_sound import BareSound, without_adts_header
 from streamer.live.clock import CameraClock
 from streamer.live.gaps import Gaps
@@ -101,7 +102,8 @@ class LiveReader:
         stream = self._pictures
         self._orientation = orientation_of(first)
         name = frames.ring_format(first.format, self._orientation)
-        width, height = frames.padded_size(*self._orientation.size(first.width, first.height), name)
+        self._shown = aperture_of(stream, (first.width, first.height), is_interlaced=first.interlaced_frame)
+        width, height = frames.padded_size(*self._orientation.size(self._shown.width, self._shown.height), name)
         self.layout = PictureLayout(width=width, height=height, pixel_format=name, color=color_of(first, stream))
         self._source = (first.width, first.height, first.format.name)
         rate = stream.average_rate or stream.guessed_rate or Fraction(0)
@@ -136,8 +138,8 @@ class LiveReader:
             yield None
 
     def write_into(self, frame: LiveFrame, planes: tuple[Plane, ...]) -> None:
-        """Write the picture into planes of `layout`: converted, set upright, padded by repeating its border."""
-        frames.copy_into(frame.picture, planes, self.layout, self._orientation)
+        """Write what is shown of it into planes of `layout`: converted, set upright, padded by repeating its border."""
+        frames.copy_into(frame.picture, planes, self.layout, self._orientation, self._shown)
 
     def close(self) -> None:
         self._container.close()

@@ -17,6 +17,7 @@ from tests.live.conftest import RATE
 from tests.live.frames import SESSION
 from tests.media import CORNERS, Clip, Sound, sound_packets, write_clip
 from tests.streamer.tagged import PICTURE, id3, parameters_of, pieces_in, tagged_clip
+from tests.streamer.test_aperture import clip, crop
 
 
 def distances_s(bench: CameraBench) -> list[float]:
@@ -114,6 +115,14 @@ def test_pictures_are_set_upright(open_camera: Any, tmp_path: Path) -> None:
     weights = np.array([0.2126, 0.7152, 0.0722])
     expected = {corner: float(weights @ np.array(CORNERS[was])) for corner, was in turned.items()}
     assert sorted(brightest, key=brightest.__getitem__) == sorted(expected, key=expected.__getitem__)
+
+
+def test_only_the_part_that_is_shown_comes(open_camera: Any, tmp_path: Path) -> None:
+    bench = open_camera(crop(write_clip(tmp_path / "cropped.mkv", clip("libx264")), left=16, bottom=8))
+    bench.run(frames=3)
+    assert bench.opened is not None
+    assert (bench.opened.layout.width, bench.opened.layout.height) == (80, 56)
+    assert np.ptp(bench.luma[0]) < 30, "something of the red edge is there"
 
 
 def test_a_picture_of_another_size_ends_the_session(open_camera: Any, tmp_path: Path) -> None:
