@@ -22,6 +22,7 @@ from models import baselines
 from models.backends import DEFAULT_BACKEND
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
+from streamer.escaping import is_encodable
 from streamer.masks import FaceMask, region_size
 from streamer.pictures import RgbPixels
 from streamer.raw_pictures import RawPicture
@@ -112,6 +113,8 @@ def read_image(path: str) -> NDArray[np.float32]:
 
     Raises UsageError if it is no picture.
     """
+    if not is_encodable(path):
+        raise UsageError(f"filter.image: {path}: its name is not UTF-8; rename it")
     try:
         with Image.open(path) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")

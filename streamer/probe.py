@@ -24,6 +24,7 @@ from streamer.errors import InputError
 from streamer.hdr import HdrMetadata, hdr_of_side_data
 from streamer.opening import Packet, check_readable, open_input, read_packets
 from streamer.pictures import ColorTags, PictureLayout
+from streamer.stills import refuse_still
 
 MADE_BY_VEIL = "Anonymized by Veil"
 """How the comment of every output begins."""
@@ -120,9 +121,10 @@ class MediaInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe(path: Path) -> MediaInfo:
-    """Raises InputError where the file is missing, unreadable, empty, no media, without pictures, or cannot be kept intact."""
+    """Raises InputError where the file is missing, unreadable, empty, no media, a still picture, or cannot be kept intact."""
     check_readable(path)
     with open_input(path) as container:
+        refuse_still(path, container)
         stream = _picture_stream(path, container)
         # MPEG streams may grow tracks while they are read; later openings find only those that are there from the first.
         tracks = _tracks(container)

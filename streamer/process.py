@@ -140,6 +140,7 @@ def die_with_parent(parent: int) -> None:
     """Be killed when the supervisor ends, however it ends; leave Ctrl-C and the like to the supervisor, who says Stop."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise SystemExit(ExitCode.INTERNAL)  # the supervisor ended before we could ask to be told
