@@ -78,14 +78,26 @@ class StreamStatistics:
     restarts: Counter[str] = field(default_factory=Counter)
     rate_in: Rate = field(default_factory=Rate)
     rate_out: Rate = field(default_factory=Rate)
+    rate_wanted: Rate = field(default_factory=Rate)
+    """Of the frames that came in and that `max_fps` lets through."""
     latencies: Latencies = field(default_factory=Latencies)
+    frames_owed: int = 0
+    """Such frames of this connection since one went out last: many where the machine is too slow, few where the camera is."""
 
-    def frame_in(self, now_s: float) -> None:
+    def camera_opened(self) -> None:
+        self.frames_owed = 0
+
+    def frame_in(self, now_s: float, *, is_wanted: bool = True) -> None:
+        """is_wanted: `max_fps` lets it through."""
         self.frames_in += 1
         self.rate_in.count(now_s)
+        if is_wanted:
+            self.frames_owed += 1
+            self.rate_wanted.count(now_s)
 
     def frame_out(self, now_s: float, captured_s: float) -> None:
         self.frames_out += 1
+        self.frames_owed = 0
         self.rate_out.count(now_s)
         self.latencies.add(now_s, now_s - captured_s)
 

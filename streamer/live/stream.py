@@ -32,6 +32,7 @@ from streamer.live.output import OutputRun, Wording
 from streamer.live.session import Session, plan_session
 from streamer.live.slating import SlateSender, Trouble
 from streamer.live.stages import ROLES, StageRole, Stages
+from streamer.live.states import STARTING_S, next_state, trouble_of
 from streamer.live.statistics import StreamStatistics, stream_status
 from streamer.live.status import StreamStatus
 from streamer.messages import AudioPacket, Message
@@ -93,6 +94,7 @@ class StreamRun:
         self.addresses = addresses_of(settings, shared.wording)
         self.flow: PictureFlow | None = None
         """While the camera is there."""
+        self._camera_since_s = now_s
         self._deaths = Deaths(RESTARTS)
         self._given_up_until_s: float | None = None
         self._has_slates_only = False
@@ -116,8 +118,9 @@ class StreamRun:
         self._camera.tick(now_s)
         for output in self._outputs:
             output.tick(now_s)
-        self._slates.tick(now_s, self._trouble())
-        self._set_state(now_s)
+        trouble = self._trouble(now_s)
+        self._slates.tick(now_s, trouble, is_away=self.flow is None and trouble != "starting")
+        self._set_state(now_s, trouble)
 
     def _go_on_with_slates(self, now_s: float) -> None:
         """As far as there is a sink while the stream is given up."""
@@ -125,7 +128,7 @@ class StreamRun:
             self._keep_stages(("live-sink",))
             for output in self._outputs:
                 output.tick(now_s)
-            self._slates.tick(now_s, self._trouble())
+            self._slates.tick(now_s, "failed", is_away=True)
 
     def stop(self, grace_s: float) -> None:
         """Sound and pictures that are under way are dropped, outputs completed."""
@@ -236,6 +239,8 @@ class StreamRun:
             statistics=self.statistics,
             on_picture=self._slates.pace.picture,
         )
+        self._camera_since_s = time.monotonic()
+        self.statistics.camera_opened()
         self.flow.begin()
         sound = SoundOpened(audio=opened.audio, codec=opened.audio_codec)
         for output in self._outputs:
@@ -285,19 +290,24 @@ class StreamRun:
 
     # What is seen from outside.
 
-    def _trouble(self) -> Trouble:
-        """Why there is no picture, if there is none."""
-        if self._given_up_until_s is not None:
-            return "failed"
-        if self.flow is None:
-            return "no signal" if self._has_failed else "starting"
-        return "too slow" if self.statistics.frames_out else "starting"
+    def _trouble(self, now_s: float) -> Trouble:
+        return trouble_of(
+            camera_for_s=now_s - self._camera_since_s if self.flow is not None else None,
+            has_failed=self._has_failed,
+            figures=self.statistics,
+            starting_s=self._shared.hang_limit_s or STARTING_S,
+        )
 
-    def _set_state(self, now_s: float) -> None:
-        if self.flow is not None and self.statistics.rate_out.per_second(now_s) > 0:
-            self._condition.become("running")
-        elif self.flow is None and self._has_failed:
-            self._condition.become("no_signal")
+    def _set_state(self, now_s: float, trouble: Trouble) -> None:
+        state = next_state(
+            self._condition.state,
+            trouble,
+            has_camera=self.flow is not None,
+            figures=self.statistics,
+            pace=self._slates.pace,
+            now_s=now_s,
+        )
+        self._condition.become(state)
 
     def status(self) -> StreamStatus:
         now_s = time.monotonic()

@@ -16,6 +16,7 @@ _STREAM_STATES: Mapping[StreamState, tuple[str, str]] = {
     "starting": ("starting", "cyan"),
     "running": ("running", "green"),
     "no_signal": ("no signal", "yellow"),
+    "too_slow": ("too slow", "yellow"),
     "failed": ("given up", "red"),
     "stopped": ("stopped", "dim"),
 }

@@ -268,6 +268,33 @@ def test_where_the_sink_itself_dies_too_often_nothing_is_started_until_the_time_
     assert len(bench.supervisor.started) > started
 
 
+def test_a_stream_whose_pictures_are_not_ready_in_time_says_so(bench: Bench) -> None:
+    session = bench.open()
+    frames = [bench.send(session, number, grant=number) for number in range(3)]
+    bench.detect()
+    sent = bench.anonymize(frames[0], grant=0)
+    bench.say("live-sink", LiveFrameWritten(session=session, number=0, slot=sent.slot))
+    bench.tick()
+    assert bench.stream.status().state == "running"
+    for number in range(3, 5):
+        bench.send(session, number, grant=number)
+    bench.tick(later_s=10)
+    assert slates(bench) == ["too slow"]
+    assert bench.stream.status().state == "too_slow"
+
+
+def test_a_camera_that_sends_nothing_more_is_no_slow_machine(bench: Bench) -> None:
+    session = bench.open()
+    frame = bench.send(session, 0, grant=0)
+    bench.detect()
+    sent = bench.anonymize(frame, grant=0)
+    bench.say("live-sink", LiveFrameWritten(session=session, number=0, slot=sent.slot))
+    bench.tick()
+    bench.tick(later_s=10)
+    assert slates(bench) == ["no signal"]
+    assert bench.stream.status().state == "no_signal"
+
+
 def test_a_report_frees_the_slot_and_is_counted(bench: Bench) -> None:
     session = bench.open()
     frame = bench.send(session, 0, grant=0)

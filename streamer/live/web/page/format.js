@@ -9,6 +9,7 @@ export const STREAM_STATES = {
   starting: { symbol: "◔", said: "starting", level: "quiet" },
   running: { symbol: "●", said: "running", level: "good" },
   no_signal: { symbol: "▲", said: "no signal", level: "warn" },
+  too_slow: { symbol: "▲", said: "too slow", level: "warn" },
   failed: { symbol: "✕", said: "given up", level: "bad" },
   stopped: { symbol: "■", said: "stopped", level: "quiet" },
   silent: { symbol: "▲", said: "silent", level: "warn" },
