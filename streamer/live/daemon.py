@@ -18,6 +18,7 @@ from streamer.errors import ExitCode, VeilError
 from streamer.filters import needs_keypoints
 from streamer.forkserver import ForkServer
 from streamer.live.addresses import split_address
+from streamer.live.attention import attention_line
 from streamer.live.checks import check_machine, check_page, warnings_of
 from streamer.live.config import ServeSettings, StreamSettings
 from streamer.live.crew import Crew
@@ -165,6 +166,7 @@ class Daemon:
         spent_s = self._supervisor.cpu_s()
         for pid, role in self._crew.roles.items():
             spent_s[role] = spent_s.get(role, 0.0) + cpu_s(pid)
+        streams = tuple(stream.status() for stream in self._streams.values())
         return ServeStatus(
             version=self._version,
             pid=os.getpid(),
@@ -180,7 +182,8 @@ class Daemon:
             detector_restarts=self._detectors.restarts,
             cpu_s=spent_s,
             memory_bytes=self._memory.total_bytes,
-            streams=tuple(stream.status() for stream in self._streams.values()),
+            streams=streams,
+            attention=attention_line(streams),
         )
 
     # Parts.
@@ -291,12 +294,18 @@ class Daemon:
         should = [stream for stream in self._streams.values() if not stream.is_given_up]
         return not should or any(not stream.is_silent(now_s) for stream in should)
 
+    def _what_is_ready(self) -> str:
+        waits = [name for name, stream in self._streams.items() if not stream.has_sent]
+        if waits:
+            return f"of {', '.join(waits)} nothing can be expected now, every other stream has made a picture or a slate"
+        return "every stream has made a picture or a slate for its outputs"
+
     def _tell(self, now_s: float) -> None:
         self._memory.measure((os.getpid(), *self._crew.roles))
         if not self._is_ready and all(stream.is_ready for stream in self._streams.values()):
             self._is_ready = True
             self._manager.ready()
-            logger.info("ready: every stream has sent a picture")
+            logger.info("ready: {}", self._what_is_ready())
         status = self.status()
         if self._web is not None:
             self._web.show(status)
@@ -311,9 +320,10 @@ def summary(status: ServeStatus, page_trouble: str | None) -> str:
     states = [stream.state for stream in status.streams]
     counted = {state: states.count(state) for state in dict.fromkeys(states)}
     parts = [f"{count} {state.replace('_', ' ')}" for state, count in counted.items()]
+    attention = f"; {status.attention}" if status.attention is not None else ""
     refused = f"; reload refused: {status.reload_error}" if status.reload_error is not None else ""
     away = f"; status page away: {page_trouble}" if page_trouble is not None else ""
-    return f"{len(states)} streams: {', '.join(parts)}{refused}{away}"
+    return f"{len(states)} streams: {', '.join(parts)}{attention}{refused}{away}"
 
 
 def _token(settings: ServeSettings, wording: _Wording) -> str | None:

@@ -60,7 +60,7 @@ class OutputRun:
     @property
     def state(self) -> OutputState:
         if self._process.child is None:
-            return "retrying"
+            return "retrying" if self._reconnects else "connecting"
         return "connected" if self._process.has_worked else "connecting"
 
     def tick(self, now_s: float) -> None:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from streamer.live.attention import attention_of
 from streamer.live.condition import Condition
 from streamer.live.config import StreamSettings
 from streamer.live.messages import CameraOpened
@@ -160,4 +161,5 @@ def stream_status(
         outputs=outputs,
         errors=tuple(condition.events),
         is_silent=is_silent,
+        attention=attention_of(condition.state, outputs, is_silent=is_silent),
     )

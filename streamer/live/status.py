@@ -96,6 +96,8 @@ class StreamStatus(Status, frozen=True, kw_only=True):
     """The last ones, newest first."""
     is_silent: bool = False
     """Not given up, and yet it has sent neither a frame nor a slate in the last seconds."""
+    attention: str | None = None
+    """Why a person should look at it, in a few words; None where nobody needs to."""
 
 
 class ServeStatus(Status, frozen=True, kw_only=True):
@@ -107,7 +109,7 @@ class ServeStatus(Status, frozen=True, kw_only=True):
     """Seconds since the epoch."""
     now: float
     is_ready: bool
-    """Every enabled stream has sent a safe frame or its slate."""
+    """Every enabled stream has made a safe frame or its slate for its outputs, or cannot be expected to."""
     is_healthy: bool
     """No stream is given up, and each has sent something in the last seconds."""
     config: str
@@ -124,3 +126,5 @@ class ServeStatus(Status, frozen=True, kw_only=True):
     memory_bytes: int
     """Of all processes together, shared memory counted once where the kernel says so (PSS)."""
     streams: tuple[StreamStatus, ...]
+    attention: str | None = None
+    """How many streams need attention, in words, also of a daemon that is healthy; None where none does."""

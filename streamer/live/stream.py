@@ -140,11 +140,14 @@ class StreamRun:
         self._condition.become("stopped")
 
     @property
+    def has_sent(self) -> bool:
+        return bool(self.statistics.frames_out or self.statistics.slates)
+
+    @property
     def is_ready(self) -> bool:
-        """It has sent a safe frame or its slate, or cannot be expected to."""
-        has_sent = bool(self.statistics.frames_out or self.statistics.slates)
+        """It has made a safe frame or its slate for its outputs, or cannot be expected to."""
         has_ended = self._given_up_until_s is not None and not self._has_slates_only
-        return has_sent or has_ended or (self._has_failed and not self.settings.slate)
+        return self.has_sent or has_ended or (self._has_failed and not self.settings.slate)
 
     def is_silent(self, now_s: float) -> bool:
         """It should have sent something of late and has not."""

@@ -52,7 +52,9 @@ def _daemon(status: ServeStatus) -> Iterable[Text]:
     if not status.is_ready:
         verdict = ("starting", "bold cyan")
     else:
-        verdict = ("healthy", "bold green") if status.is_healthy else ("NOT healthy", "bold red")
+        said = ", ".join(part for part in ("healthy" if status.is_healthy else "NOT healthy", status.attention) if part)
+        style = "bold red" if not status.is_healthy else "bold green" if status.attention is None else "bold yellow"
+        verdict = (said, style)
     cpu_s, up_s = sum(status.cpu_s.values()), status.now - status.started
     yield Text.assemble(
         "Veil ", printable(status.version), ", process ", str(status.pid), ", up for ", duration(up_s), ": ", verdict

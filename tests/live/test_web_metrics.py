@@ -67,6 +67,8 @@ def test_every_metric_is_explained_and_of_its_kind() -> None:
         ("veil_detector_restarts_total", {}, 1),
         ("veil_stream_state", {"stream": "yard", "state": "no_signal"}, 1),
         ("veil_stream_state", {"stream": "yard", "state": "running"}, 0),
+        ("veil_stream_needs_attention", {"stream": "yard"}, 1),
+        ("veil_stream_needs_attention", {"stream": "door"}, 0),
         ("veil_fps_out", {"stream": "door"}, 24.8),
         ("veil_frames_out_total", {"stream": "door"}, 1001),
         ("veil_frames_dropped_total", {"stream": "door", "reason": "overload"}, 5),

@@ -156,14 +156,10 @@ function fillOutput(item, output) {
 }
 
 function fillVerdict(status) {
-  const unwell = status.streams.filter((stream) => !["good", "quiet"].includes(streamState(stream).level));
-  const stuck = status.streams.filter((stream) => stream.outputs.some((output) => ["warn", "bad"].includes(outputState(output).level)));
-  const concerned = new Set([...unwell, ...stuck]).size;
   const verdict = byId("verdict");
   if (!status.is_ready) fillIn(verdict, "quiet", "◔", "starting");
-  else if (!status.is_healthy || concerned > 0) {
-    const text = concerned > 0 ? `${concerned} of ${plural(status.streams.length, "stream needs", "streams need")} attention` : "not healthy";
-    fillIn(verdict, status.is_healthy ? "warn" : "bad", "▲", text);
+  else if (!status.is_healthy || status.attention !== null) {
+    fillIn(verdict, status.is_healthy ? "warn" : "bad", "▲", status.attention ?? "not healthy");
   } else fillIn(verdict, "good", "●", status.streams.length === 1 ? "the stream is well" : `all ${status.streams.length} streams are well`);
   document.title = `${verdict.dataset.level === "good" ? "" : "▲ "}Veil: ${field(verdict, "text").textContent}`;
 }
