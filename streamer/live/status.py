@@ -79,7 +79,7 @@ class StreamStatus(Status, frozen=True, kw_only=True):
     """Frames by reason: overload (before detection), no_slot (before the pipeline), late (after it), unconfirmed (looked at
     quickly, without a thorough look near it), rate (max_fps), lost (with a process or a connection that ended)."""
     covered_whole: dict[str, int]
-    """Frames by reason: corrupt, undetectable."""
+    """Frames by reason: corrupt (damaged data), undetectable (no detector had an answer in time)."""
     covers: dict[str, int]
     """Covered faces by reason: detected, reached_back, bridged, held."""
     fallbacks: dict[str, int]
