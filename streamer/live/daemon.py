@@ -100,7 +100,7 @@ class Daemon:
         self._sessions = itertools.count(1)
         self._version = version("veilstream")
         self._started = time.time()
-        self._reloads = 0
+        self._reloads = self._reloads_refused = 0
         self._reload_error: str | None = None
         self._is_ready = False
         self._told_status = ""
@@ -143,12 +143,13 @@ class Daemon:
             backend = check_machine(loaded)
         except VeilError as error:
             self._reload_error = redact(str(error))
+            self._reloads_refused += 1
             logger.error("not reloaded, all goes on as before: {}", self._reload_error)
         else:
             self._reload_error = None
             self._apply(loaded, backend)
+            self._reloads += 1
             logger.info("reloaded {}", self._path)
-        self._reloads += 1
         self._status_at_s = 0.0
         if self._is_ready:
             self._manager.ready()
@@ -176,6 +177,7 @@ class Daemon:
             is_healthy=not any(stream.is_given_up or stream.is_silent(now_s) for stream in self._streams.values()),
             config=str(self._path),
             reloads=self._reloads,
+            reloads_refused=self._reloads_refused,
             reload_error=self._reload_error,
             backend=self._backend,
             detectors=self._detectors.processes,

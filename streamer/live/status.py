@@ -115,7 +115,7 @@ class ServeStatus(Status, frozen=True, kw_only=True):
     config: str
     """The path of the file."""
     reloads: int
-    """Since the start, those that were refused too; counted when one is over."""
+    """Since the start, those that were carried out; counted when one is over."""
     reload_error: str | None
     """Why the newest reload was refused; None where it was not."""
     backend: str
@@ -126,5 +126,7 @@ class ServeStatus(Status, frozen=True, kw_only=True):
     memory_bytes: int
     """Of all processes together, shared memory counted once where the kernel says so (PSS)."""
     streams: tuple[StreamStatus, ...]
+    reloads_refused: int = 0
+    """Since the start, those whose file was not valid, so that nothing was changed."""
     attention: str | None = None
     """How many streams need attention, in words, also of a daemon that is healthy; None where none does."""

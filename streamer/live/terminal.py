@@ -65,7 +65,8 @@ def _daemon(status: ServeStatus) -> Iterable[Text]:
         f"{cpu_s / max(up_s, 1.0):.2f} cores on average, "
         f"{status.memory_bytes / 2**20:.0f} MiB"
     )
-    yield Text(f"settings {printable(status.config)}, reloads {status.reloads}")
+    refused = f" ({status.reloads_refused} refused)" if status.reloads_refused else ""
+    yield Text(f"settings {printable(status.config)}, reloads {status.reloads}{refused}")
     if status.reload_error is not None:
         yield Text(f"the newest reload was refused: {printable(status.reload_error)}", style="yellow")
 

@@ -136,6 +136,7 @@ def assorted_status() -> ServeStatus:
             errors=(Event(at=NOW - 4000, text=HOSTILE),),
         ),
         is_healthy=False,
+        reloads_refused=1,
         reload_error="streams[2].outputs: door and yard would write to the same place",
     )
 

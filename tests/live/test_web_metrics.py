@@ -62,6 +62,7 @@ def test_every_metric_is_explained_and_of_its_kind() -> None:
         ("veil_ready", {}, 1),
         ("veil_reloads_total", {}, 3),
         ("veil_reload_refused", {}, 1),
+        ("veil_reloads_refused_total", {}, 1),
         ("veil_cpu_seconds_total", {"role": "detector"}, 5100.5),
         ("veil_memory_bytes", {}, 1_450_000_000),
         ("veil_detector_restarts_total", {}, 1),

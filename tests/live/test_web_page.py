@@ -115,6 +115,7 @@ def test_the_page_shows_all_that_is_known(chromium: Browser) -> None:
         "Backend openvino",
         "Detectors 2, 1 restart",
         "Memory 1.35 GiB",
+        "Reloads 3, 1 refused",
         "Settings /etc/veil/stream.yaml",
         "The newest reload was refused, the settings before it go on: streams[2].outputs: door and yard would write",
         "door ● running for 3 h 12 min",

@@ -73,7 +73,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("gauge", "veil_status_time_seconds", "When all this was true, since the epoch.", _daemon(lambda status: status.now)),
     Metric("gauge", "veil_ready", "1 when every enabled stream has sent something.", _daemon(lambda status: status.is_ready)),
     Metric("gauge", "veil_healthy", "1 when no stream is given up or silent.", _daemon(lambda status: status.is_healthy)),
-    Metric("counter", "veil_reloads_total", "Reloads, those that were refused too.", _daemon(lambda status: status.reloads)),
+    Metric("counter", "veil_reloads_total", "Reloads that were carried out.", _daemon(lambda status: status.reloads)),
+    Metric("counter", "veil_reloads_refused_total", "Reloads that were not.", _daemon(lambda status: status.reloads_refused)),
     Metric(
         "gauge",
         "veil_reload_refused",

@@ -178,7 +178,7 @@ function fillDaemon(status) {
   const restarts = status.detector_restarts > 0 ? `, ${plural(status.detector_restarts, "restart", "restarts")}` : "";
   show(root, "detectors", `${count(status.detectors)}${restarts}`);
   show(root, "memory", bytes(status.memory_bytes));
-  show(root, "reloads", count(status.reloads));
+  show(root, "reloads", `${count(status.reloads)}${status.reloads_refused > 0 ? `, ${count(status.reloads_refused)} refused` : ""}`);
   show(root, "config", status.config);
   const isLater = before !== null && before.pid === status.pid && status.now > before.now;
   if (isLater) show(root, "cpu", `${((total(status.cpu_s) - total(before.cpu_s)) / (status.now - before.now)).toFixed(2)} cores`);
