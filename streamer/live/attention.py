@@ -12,6 +12,7 @@ _STATES: Mapping[StreamState, str | None] = {
     "no_signal": "no signal",
     "too_slow": "too slow",
     "failed": "given up",
+    "ended": None,
     "stopped": None,
 }
 
@@ -33,7 +34,9 @@ def attention_line(streams: Sequence[StreamStatus]) -> str | None:
 
 def _about_outputs(outputs: Sequence[OutputStatus]) -> str | None:
     """One that is only just connecting for the first time is nothing to look at."""
-    away = sum(output.state != "connected" and (output.state == "failed" or output.reconnects > 0) for output in outputs)
+    away = sum(
+        output.state not in ("connected", "ended") and (output.state == "failed" or output.reconnects > 0) for output in outputs
+    )
     if away == 0:
         return None
     return "its output is not connected" if len(outputs) == 1 else f"{away} of {len(outputs)} outputs not connected"

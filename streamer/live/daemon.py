@@ -29,9 +29,10 @@ from streamer.live.loading import Loaded, load_serve_settings
 from streamer.live.messages import Preview, PreviewWanted, WebSetup
 from streamer.live.resources import Memory, allow_descriptors, cpu_s
 from streamer.live.secrets import Secrets
+from streamer.live.shared import Shared, addresses_of
 from streamer.live.signals import Signals
 from streamer.live.status import ServeStatus
-from streamer.live.stream import Shared, StreamRun, addresses_of
+from streamer.live.stream import StreamRun
 from streamer.live.web_server import WebServer
 from streamer.messages import DetectedFrame, RawFrame
 from streamer.redaction import redact
@@ -240,7 +241,7 @@ class Daemon:
         for name, stream in list(self._streams.items()):
             same = wanted.get(name)
             is_same = same is not None and same == stream.settings and addresses_of(same, self._wording) == stream.addresses
-            if not is_same or is_new_crew:
+            if not is_same or is_new_crew or stream.has_ended:
                 stream.stop(STOP_GRACE_S)
                 del self._streams[name]
         if is_new_crew:
@@ -293,7 +294,7 @@ class Daemon:
 
     def _is_alive(self, now_s: float) -> bool:
         """Frames go out, or slates: not a single one is only right where none can be expected."""
-        should = [stream for stream in self._streams.values() if not stream.is_given_up]
+        should = [stream for stream in self._streams.values() if not (stream.is_given_up or stream.has_ended)]
         return not should or any(not stream.is_silent(now_s) for stream in should)
 
     def _what_is_ready(self) -> str:

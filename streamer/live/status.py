@@ -12,11 +12,12 @@ import msgspec
 LATENCY_BOUNDS_S = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Upper bounds of the buckets of the histogram of latencies; one more bucket holds what is longer."""
 
-StreamState = Literal["starting", "running", "no_signal", "too_slow", "failed", "stopped"]
+StreamState = Literal["starting", "running", "no_signal", "too_slow", "failed", "ended", "stopped"]
 """starting: no frame yet. running: safe frames go out. no_signal: the camera is away and looked for.
-too_slow: the camera sends, but no picture is ready in time, and slates go out instead. failed: given up."""
+too_slow: the camera sends, but no picture is ready in time, and slates go out instead. failed: given up.
+ended: a file has been played."""
 
-OutputState = Literal["connecting", "connected", "retrying", "failed"]
+OutputState = Literal["connecting", "connected", "retrying", "failed", "ended"]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ _STREAM_STATES: Mapping[StreamState, tuple[str, str]] = {
     "no_signal": ("no signal", "yellow"),
     "too_slow": ("too slow", "yellow"),
     "failed": ("given up", "red"),
+    "ended": ("ended", "dim"),
     "stopped": ("stopped", "dim"),
 }
 _OUTPUT_STATES: Mapping[OutputState, tuple[str, str]] = {
@@ -25,6 +26,7 @@ _OUTPUT_STATES: Mapping[OutputState, tuple[str, str]] = {
     "connected": ("connected", "green"),
     "retrying": ("retrying", "yellow"),
     "failed": ("given up", "red"),
+    "ended": ("ended", "dim"),
 }
 _MOST_ERRORS = 3
 

@@ -70,7 +70,7 @@ class Card {
     const state = streamState(stream);
     if (this.said !== null && this.said !== state.said) say(byId("news"), `${this.name}: ${state.said}`);
     this.said = state.said;
-    this.isSending = stream.state !== "failed" && stream.state !== "stopped";
+    this.isSending = !["failed", "ended", "stopped"].includes(stream.state);
     root.dataset.level = state.level;
     showState(root, state);
     show(root, "since", `for ${duration(now - stream.since)}`);
