@@ -24,8 +24,6 @@ FACES = Path(__file__).parents[1] / "streamer" / "demo_faces"
 SHOWN_PX = 128
 DRAWS = 3
 FACES_A_ROW = 2
-MARGIN = 0.05
-"""Growth of the mask on every side, as a part of the face box."""
 
 
 def repainted(picture: RgbImage, detector: CenterFaceDetector, keypoints: NetworkKeypoints, generator: FaceGenerator) -> RgbImage:
@@ -34,7 +32,7 @@ def repainted(picture: RgbImage, detector: CenterFaceDetector, keypoints: Networ
     render = image_render(picture)
     faces = keypoints.estimate(render, size, detector.detect(render, size))
     crop = geometry.expand_to_square(faces.boxes[0], size, generator.expansion)
-    mask = geometry.mark_faces(faces.boxes, crop, margin=MARGIN)
+    mask = geometry.mark_faces(faces.boxes, crop, margin=geometry.SERVED_MARGIN)
     given, given_mask = geometry.hide(geometry.cut(picture, crop), mask, generator.resolution)
     points = geometry.keypoints_in_crop(faces.keypoints[:1], faces.keypoint_scores[:1], crop)
     noise = np.random.default_rng(0).standard_normal((1 + DRAWS, generator.noise_planes, 4, 4)).astype(np.float32)

@@ -21,13 +21,19 @@ COLOUR_DEPTH = 0.06
 """So far inside the mask this holds in full, as a part of the crop's side: at its edge there may be grass or a wall."""
 
 Pixels = NDArray[np.uint8]  # (R, R, 3)
-GREY = 128
-"""Of both colour differences."""
+GREY, COLOURLESS = 128, 2
+"""Of both colour differences, and how far off they may be in a grey picture that was compressed."""
 
 
 def calm_colours(painted: Pixels, mask: Mask) -> Pixels:
-    """The painted crop without patches of colour inside the mask, its brightness as it was; (R, R, 3)."""
+    """The painted crop without patches of colour inside the mask, its brightness as it was; (R, R, 3).
+
+    Where nothing outside the mask has a colour, the face has none either.
+    """
     parts = cv2.cvtColor(painted, cv2.COLOR_RGB2YCrCb)
+    around = parts[~mask][:, 1:].astype(np.int16)
+    if len(around) and np.abs(around - GREY).max() <= COLOURLESS:
+        return np.where(mask[:, :, np.newaxis], parts[:, :, :1], painted)
     calm = cv2.GaussianBlur(parts, (0, 0), COLOUR_REACH * mask.shape[0])
     calm[:, :, 0] = parts[:, :, 0]
     if mask.any():

@@ -23,9 +23,8 @@ MaskShape = Literal["box", "ellipse"]
 PAPER_EXPANSION = 0.35
 """Growth of the square on each side, as a part of the face's longer side: the crop is about 1.7 times the face."""
 
-SERVED_MARGIN = 0.1
-"""Growth of the mask beyond the face box as pictures and videos are painted, as `mark_faces` takes it: hair line, ears and chin
-tell who somebody is."""
+SERVED_MARGIN = 0.05
+"""Growth of the mask beyond the face box in pictures and videos, as `mark_faces` takes it, unless somebody wants another."""
 
 PAINT = 128
 """Value of a hidden pixel in the paper's generator input."""

@@ -113,6 +113,9 @@ class _BatchRun:
         except VeilError as error:
             self._fail(video.source, error)
             return
+        except OSError as error:
+            self._fail(video.source, OutputError(f"{video.source}: {error}"))
+            return
         self.outcome.done.append(video.output)
         if result.is_damaged:
             self.outcome.damaged.append(video.source)
@@ -182,6 +185,9 @@ class _BatchRun:
                     report.finish(source=image.source, output=image.output, facts=_facts_of_image(done))
         except OutputError as error:
             self._fail(image.source, error)
+            return
+        except OSError as error:
+            self._fail(image.source, OutputError(f"{image.source}: {error}"))
             return
         self.outcome.done.append(image.output)
         self._view.end_file(f"{image.output}: {count_of(len(done.covers), 'face')}")

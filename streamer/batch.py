@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,17 @@ from pathlib import Path
 from streamer.config import AnonymizeSettings
 from streamer.encoders import OutputPlan, default_suffix, plan_output
 from streamer.errors import InputError, OutputError, UsageError, VeilError
+from streamer.escaping import is_encodable
 from streamer.images import is_made_by_veil
-from streamer.probe import MEDIA_SUFFIXES, MediaInfo, probe
+from streamer.marks import bears_mark
+from streamer.probe import IMAGE_SUFFIXES, MEDIA_SUFFIXES, MediaInfo, probe
+from streamer.report import report_path
 
 OWN_MARK = "_anonymized"
 """Ends the names that Veil gives to files and folders; what bears it is never taken as an input."""
+
+_LONGEST_NAME_BYTES = 255
+"""Of a file or a folder, on all usual file systems."""
 
 _OWN_REASON = f"was made by Veil (its mark, or {OWN_MARK} at the end of its name)"
 
@@ -65,6 +72,8 @@ class BatchPlan:
     videos: list[PlannedVideo] = field(default_factory=list)
     images: list[PlannedImage] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    passed_over: list[Path] = field(default_factory=list)
+    """Files of folders whose suffixes say that they are no photo and no video that Veil reads."""
     failures: list[Failure] = field(default_factory=list)
 
     @property
@@ -117,7 +126,10 @@ def plan_batch(inputs: Sequence[str], output: str | None, settings: AnonymizeSet
         if item.output.exists() and not settings.overwrite:
             if is_only and one.is_named:
                 raise UsageError(f"{item.output} exists; --overwrite replaces it, -o writes elsewhere")
-            plan.skipped.append(Skipped(source=one.source, reason=f"already done: {item.output}"))
+            _leave(item, plan)
+        elif settings.report and not settings.overwrite and report_path(item.output).exists():
+            said = f"{report_path(item.output)} exists; --overwrite replaces it, -o writes elsewhere"
+            plan.failures.append(Failure(source=str(one.source), error=UsageError(said)))
         elif isinstance(item, PlannedVideo):
             plan.videos.append(item)
         else:
@@ -168,9 +180,9 @@ def _is_file(output: str, paths: Sequence[Path], inputs: Sequence[str]) -> bool:
 def _walk(path: Path, folder: Path | None, *, is_alone: bool, plan: BatchPlan) -> Iterator[tuple[Path, Path]]:
     """(source, target) of a file, or of every picture and video below a folder.
 
-    Hidden files, other kinds of files, and folders that hold outputs are passed over.
+    Hidden files and folders that hold outputs are left out; other kinds of files are noted in `plan`.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         yield path, path.with_name(f"{path.stem}{OWN_MARK}{path.suffix}") if folder is None else folder / path.name
         return
     name = path.resolve().name
@@ -181,6 +193,7 @@ def _walk(path: Path, folder: Path | None, *, is_alone: bool, plan: BatchPlan) -
         root = folder if is_alone else folder / name
     outputs = (folder or root).resolve()
     count = 0
+    passed_over: list[Path] = []
 
     def refuse(error: OSError) -> None:
         plan.failures.append(Failure(source=str(error.filename), error=InputError(f"{error.filename}: {error.strerror}")))
@@ -191,12 +204,18 @@ def _walk(path: Path, folder: Path | None, *, is_alone: bool, plan: BatchPlan) -
             one for one in folders if not one.startswith(".") and not one.endswith(OWN_MARK) and (here / one).resolve() != outputs
         )
         for file in sorted(files):
-            if not file.startswith(".") and _kind(Path(file)) is not None:
-                count += 1
-                yield here / file, root / (here / file).relative_to(path)
+            if file.startswith("."):
+                continue
+            if _kind(Path(file)) is None:
+                passed_over.append(here / file)
+                continue
+            count += 1
+            yield here / file, root / (here / file).relative_to(path)
+    plan.passed_over += passed_over
     if not count:
+        rest = f" that Veil reads (but {kinds_of(passed_over)})" if passed_over else ""
         plan.failures.append(
-            Failure(source=str(path), error=InputError(f"{path}: there is no picture and no video in this folder"))
+            Failure(source=str(path), error=InputError(f"{path}: there is no picture and no video in this folder{rest}"))
         )
 
 
@@ -204,9 +223,40 @@ def _name_output(one: _Found, settings: AnonymizeSettings) -> PlannedVideo | Pla
     """The output with the suffix it will have; None where the input is itself an output. Raises VeilError."""
     if one.source.stem.endswith(OWN_MARK):
         return None
+    if not is_encodable(str(one.source)):
+        raise InputError(f"{one.source}: its name is not UTF-8; rename it")
+    try:
+        item = _choose_output(one, settings)
+    except OSError as error:
+        raise InputError(f"{one.source}: cannot be read: {error.strerror}") from None
+    if item is not None:
+        _check_name(item.output)
+        if settings.report:
+            _check_name(report_path(item.output))
+    return item
+
+
+def _check_name(output: Path) -> None:
+    """Raises OutputError where no file can bear this name."""
+    if not is_encodable(str(output)):
+        raise OutputError(f"{output}: the name is not UTF-8; choose another one with -o")
+    # In a folder that does not exist yet, the system objects to nothing.
+    if any(len(os.fsencode(part)) > _LONGEST_NAME_BYTES for part in output.parts):
+        raise OutputError(f"{output}: the name is too long; choose another one with -o")
+    try:
+        os.lstat(output)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written: {error.strerror}") from None
+
+
+def _choose_output(one: _Found, settings: AnonymizeSettings) -> PlannedVideo | PlannedImage | None:
+    """As `_name_output`, whatever the names. Raises VeilError or OSError."""
     if _kind(one.source) == "image":
         if one.is_target_named and _kind(one.target) != "image":
-            raise UsageError(f"{one.target}: a picture cannot be written as {one.target.suffix}; use the suffix of a picture")
+            known = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise UsageError(f"{one.target}: a picture cannot be written as {one.target.suffix}, only as {known}")
         return None if is_made_by_veil(one.source) else PlannedImage(source=one.source, output=one.target)
     info = probe(one.source)
     if info.made_by_veil:
@@ -216,6 +266,12 @@ def _name_output(one: _Found, settings: AnonymizeSettings) -> PlannedVideo | Pla
     if one.is_target_named and Path(plan.path) != one.target:
         raise UsageError(f"{one.target}: videos are written as .mp4, .mov, .mkv or .webm, not as {one.target.suffix}")
     return PlannedVideo(source=one.source, output=Path(plan.path), info=info, plan=plan)
+
+
+def kinds_of(paths: Sequence[Path]) -> str:
+    """How many files there are of each suffix, the most frequent first: `2 .heic, 1 .txt, 1 without suffix`."""
+    counts = Counter(path.suffix.lower() or "without suffix" for path in paths)
+    return ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def _kind(path: Path) -> str | None:
@@ -231,6 +287,15 @@ def _claim(source: Path, output: Path, targets: dict[Path, Path], sources: set[P
     if place in targets:
         raise UsageError(f"{targets[place]} and {source} would both be written to {output}; anonymize them into different folders")
     targets[place] = source
+
+
+def _leave(item: PlannedVideo | PlannedImage, plan: BatchPlan) -> None:
+    """An output that exists: done before where Veil made it, otherwise a failure, as it may show anything."""
+    if bears_mark(item.output):
+        plan.skipped.append(Skipped(source=item.source, reason=f"its output exists: {item.output}"))
+    else:
+        said = f"{item.output} exists and was not made by Veil; --overwrite replaces it, or choose another folder with -o"
+        plan.failures.append(Failure(source=str(item.source), error=UsageError(said)))
 
 
 def _check_writable(folder: Path) -> None:

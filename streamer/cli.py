@@ -13,11 +13,14 @@ from typing import NamedTuple, NoReturn
 from rich.console import Console
 
 from models.closed_pipe import quiet_when_nobody_reads
+from models.core_dumps import leave_no_core
 from streamer.environment import take_secrets
 from streamer.errors import ExitCode, VeilError
+from streamer.escaping import printable
 from streamer.forkserver import ForkServer, Pipelines
 from streamer.redaction import redact
 from streamer.standard_error import never_blocking_stderr
+from streamer.starting import interrupt_on_signals
 from streamer.telemetry import configure_logging
 
 
@@ -94,7 +97,7 @@ class OneLineParser(argparse.ArgumentParser):
     """A parser that answers a wrong argument with one line instead of the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(ExitCode.USAGE, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
 
 
 def build_parser(only: str | None = None) -> argparse.ArgumentParser:
@@ -129,7 +132,7 @@ def log_level(verbosity: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Entry point of `veil`: runs a subcommand and exits with its code; an error of the user's is one line on stderr."""
+    """Runs a subcommand and exits with its code; an error of the user's is one line on stderr."""
     with quiet_when_nobody_reads():
         sys.exit(_run(arguments))
 
@@ -139,6 +142,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in words if not word.startswith("-")), "")
     forks = next((row.forks for row in SUBCOMMANDS if row.name == command), None) if not {"-h", "--help"} & set(words) else None
+    # Before anything is opened or started. The daemon itself decodes nothing, and its descriptors and memory are to be watched.
+    leave_no_core(seal=forks != "live")
     with (
         never_blocking_stderr() if forks == "live" else contextlib.nullcontext(),
         ForkServer(forks) if forks else contextlib.nullcontext() as fork_server,
@@ -150,11 +155,17 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _run_command(parsed: argparse.Namespace) -> int:
+    def say(what: object) -> None:
+        line = printable(redact(f"veil {parsed.command}: {what}"))
+        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(line)
+
     try:
-        code = parsed.run(parsed)
+        with interrupt_on_signals():
+            code = parsed.run(parsed)
     except VeilError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(redact(f"veil {parsed.command}: {error}"))
+        say(error)
         code = error.exit_code
     except KeyboardInterrupt:
+        say("interrupted")
         code = ExitCode.INTERRUPTED
     return int(code)

@@ -56,8 +56,8 @@ class FilterSettings(Settings, frozen=True, kw_only=True):
     """The filter, a row of the table in streamer/filters.py."""
     mask: Literal["auto", "ellipse", "box"] = "auto"
     """Shape of the mask; both hold the whole face box grown by the margin. auto: a box for gan, an ellipse for the others."""
-    margin: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] | None = None
-    """Growth of the face box on every side, as a part of its width and height. null: 0.1 for gan, 0.05 for the others."""
+    margin: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.05
+    """Growth of the face box on every side, as a part of its width and height."""
     soft_edge: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.1
     """Width of the blend around the mask, always outside it, as a part of the face's width; 0 is a hard edge."""
     cells: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8

@@ -20,9 +20,9 @@ from PIL import Image, ImageOps
 
 from models import baselines
 from models.backends import DEFAULT_BACKEND
-from models.geometry import SERVED_MARGIN
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
+from streamer.escaping import is_encodable
 from streamer.masks import FaceMask, region_size
 from streamer.pictures import RgbPixels
 from streamer.raw_pictures import RawPicture
@@ -113,6 +113,8 @@ def read_image(path: str) -> NDArray[np.float32]:
 
     Raises UsageError if it is no picture.
     """
+    if not is_encodable(path):
+        raise UsageError(f"filter.image: {path}: its name is not UTF-8; rename it")
     try:
         with Image.open(path) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
@@ -160,9 +162,6 @@ NEEDS_KEYPOINTS = frozenset({"gan"})
 PAINTS_BOXES = frozenset({"gan"})
 """The filters that can fill nothing but boxes."""
 
-_PLAIN_MARGIN = 0.05
-"""Growth of the mask of the filters that do not paint."""
-
 BLIND = frozenset({"gan", "blackout", "solid", "image"})
 """The filters whose fills hold no pixel of any face."""
 
@@ -199,13 +198,6 @@ def mask_shape(settings: FilterSettings) -> Literal["ellipse", "box"]:
     if settings.mask != "auto":
         return settings.mask
     return "box" if settings.name in PAINTS_BOXES else "ellipse"
-
-
-def mask_margin(settings: FilterSettings) -> float:
-    """The growth of the mask that the settings name or leave to the filter."""
-    if settings.margin is not None:
-        return settings.margin
-    return SERVED_MARGIN if settings.name in PAINTS_BOXES else _PLAIN_MARGIN
 
 
 def needs_keypoints(settings: FilterSettings) -> bool:

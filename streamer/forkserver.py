@@ -14,10 +14,12 @@ import contextlib
 import ctypes
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Literal
 
@@ -88,7 +90,7 @@ class ForkServer:
         self._is_unanswered = True  # READY is awaited
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
-        with theirs:
+        with theirs, _undisturbed():
             command = [sys.executable, "-P", "-m", "streamer.forking", "--socket", str(theirs.fileno()), "--for", self._pipelines]
             self._popen = subprocess.Popen(
                 [*command, "--parent", str(os.getpid())],
@@ -197,6 +199,16 @@ class ForkServer:
         self._popen.kill()  # it may still be importing
         self._popen.wait()
         self._socket.close()  # not before: it would complain of that, for as long as it still lives
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What is started in here is not interrupted by a Ctrl-C of the terminal before it ignores that by itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _becomes_reaper(*, is_reaper: bool) -> bool:

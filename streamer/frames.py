@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.orientation import Orientation
+from streamer.aperture import Aperture
 from streamer.pictures import PIXEL_FORMATS, PictureLayout, Plane
 
 LIMITED_RANGE = 1
@@ -65,27 +66,32 @@ def padded_size(width: int, height: int, pixel_format: str) -> tuple[int, int]:
     return -(-width // x_step) * x_step, -(-height // y_step) * y_step
 
 
-def copy_into(frame: av.VideoFrame, planes: tuple[Plane, ...], layout: PictureLayout, orientation: Orientation) -> None:
-    """Copy a decoded frame into planes of the layout: converted, upright, its last column and row repeated into the padding.
+def copy_into(
+    frame: av.VideoFrame, planes: tuple[Plane, ...], layout: PictureLayout, orientation: Orientation, shown: Aperture
+) -> None:
+    """Copy what is shown of a decoded frame into planes of the layout: converted, upright, its last column and row repeated into
+    the padding.
 
     The frame's own size and format are those that the layout was made for.
     """
     form = frame.format
     if is_gray(form):
-        _copy_gray(frame, planes, layout, orientation)
+        _copy_gray(frame, planes, layout, orientation, shown)
         return
     target = layout.pixel_format
     if form.name != target and _SAME_SAMPLES.get(form.name) != target:
         frame = convert(frame, target, layout)
-    for source, plane in zip(frame_planes(frame), planes, strict=True):
+    for source, plane in zip(shown.cut(frame_planes(frame), target), planes, strict=True):
         _place(source, plane, orientation)
 
 
-def _copy_gray(frame: av.VideoFrame, planes: tuple[Plane, ...], layout: PictureLayout, orientation: Orientation) -> None:
+def _copy_gray(
+    frame: av.VideoFrame, planes: tuple[Plane, ...], layout: PictureLayout, orientation: Orientation, shown: Aperture
+) -> None:
     bits = PIXEL_FORMATS[layout.pixel_format].bits
     wanted = "gray" if bits == 8 else "gray10le"
     luma = frame if frame.format.name == wanted else frame.reformat(format=wanted, threads=1)
-    _place(frame_planes(luma)[0], planes[0], orientation)
+    _place(shown.cut(frame_planes(luma)[:1], layout.pixel_format)[0], planes[0], orientation)
     for plane in planes[1:]:
         plane.fill(1 << (bits - 1))
 

@@ -22,7 +22,7 @@ from models.backends import DEFAULT_BACKEND
 from models.detectors import Size
 from models.faces import Boxes, Keypoints, KeypointScores, Scores
 from streamer.config import FilterSettings
-from streamer.filters import BLIND, PLAIN_LEVEL, Fill, Filter, mask_margin, mask_shape, open_filter, plain
+from streamer.filters import BLIND, PLAIN_LEVEL, Fill, Filter, mask_shape, open_filter, plain
 from streamer.masks import Alpha, FaceMask, chroma_alpha, face_mask, region_size
 from streamer.pictures import (
     PIXEL_FORMATS,
@@ -194,7 +194,7 @@ class _FaceFills:
     def _mask(self, box: Boxes, frame_size: Size, steps: tuple[int, int]) -> FaceMask | None:
         settings = self._settings
         return face_mask(
-            box, frame_size, shape=mask_shape(settings), margin=mask_margin(settings), soft_edge=settings.soft_edge, steps=steps
+            box, frame_size, shape=mask_shape(settings), margin=settings.margin, soft_edge=settings.soft_edge, steps=steps
         )
 
     def _try(self, masks: Sequence[FaceMask], every: Sequence[FaceMask], picture: RawPicture) -> list[Fill]:

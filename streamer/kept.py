@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from streamer.config import MetadataKind
 from streamer.probe import MADE_BY_VEIL, MediaInfo
 from streamer.tracks import obstacle
+
+_PICTURE_NAMES = re.compile("picture|cover|covr|thumb|artwork|image|photo|apic|poster|icon|logo", re.IGNORECASE)
+_ENCODED = re.compile(r"(?:[\w+/=-]{60,}\s*){4,}", re.ASCII)
+"""Words as long as these, several in a row, are a file written as text."""
+_LONGEST_TEXT = 1000
+_LONGEST_KEY = 60
 
 
 class Chapter(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,9 +53,13 @@ def choose_metadata(info: MediaInfo, keep: tuple[MetadataKind, ...]) -> tuple[di
     dropped = []
     metadata = {"comment": MADE_BY_VEIL}
     if {"tags", "all"} & kept:
-        comment = next((value for key, value in info.tags.items() if key.lower() == "comment"), "")
-        metadata = {key: value for key, value in info.tags.items() if key.lower() != "comment"}
+        tags = {key: value for key, value in info.tags.items() if _is_text(key, value)}
+        comment = next((value for key, value in tags.items() if key.lower() == "comment"), "")
+        metadata = {key: value for key, value in tags.items() if key.lower() != "comment"}
         metadata["comment"] = f"{MADE_BY_VEIL}. {comment}" if comment else MADE_BY_VEIL
+        others = sorted(key[:_LONGEST_KEY] for key in info.tags if key not in tags)
+        if others:
+            dropped.append(f"Tags are dropped, because they may hold a picture: {', '.join(others)}.")
     else:
         names = sorted(key for key in info.tags if not (key.lower() == "comment" and info.made_by_veil))
         if names:
@@ -59,10 +71,19 @@ def choose_metadata(info: MediaInfo, keep: tuple[MetadataKind, ...]) -> tuple[di
                 start=chapter["start"],
                 end=chapter["end"],
                 time_base=(chapter["time_base"].numerator, chapter["time_base"].denominator),
-                title=chapter["metadata"].get("title", ""),
+                title=_text(chapter["metadata"].get("title", "")),
             )
             for chapter in info.chapters
         )
     elif info.chapters:
         dropped.append(f"{len(info.chapters)} chapter marks are dropped.")
     return metadata, chapters, dropped
+
+
+def _is_text(key: str, value: str) -> bool:
+    """Whether a tag is words for people to read, and surely no picture in disguise."""
+    return len(key) <= _LONGEST_KEY and _PICTURE_NAMES.search(key) is None and _text(value) == value
+
+
+def _text(value: str) -> str:
+    return "" if len(value) > _LONGEST_TEXT or _ENCODED.search(value) else value

@@ -18,11 +18,13 @@ from av.sidedata.sidedata import SideData
 
 from models.orientation import Orientation, orientation_of_display_matrix
 from streamer import frames
+from streamer.aperture import Aperture, aperture_of
 from streamer.budget import GREATEST_RATE
 from streamer.errors import InputError
 from streamer.hdr import HdrMetadata, hdr_of_side_data
 from streamer.opening import Packet, check_readable, open_input, read_packets
 from streamer.pictures import ColorTags, PictureLayout
+from streamer.stills import refuse_still
 
 MADE_BY_VEIL = "Anonymized by Veil"
 """How the comment of every output begins."""
@@ -73,6 +75,8 @@ class MediaInfo(msgspec.Struct, frozen=True, kw_only=True):
     orientation: Orientation
     source_size: tuple[int, int]
     """Width and height as stored."""
+    shown: Aperture
+    """The part of it that players show."""
     source_format: str
     """Pixel format of the decoder."""
     source_bits: int
@@ -117,9 +121,10 @@ class MediaInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe(path: Path) -> MediaInfo:
-    """Raises InputError where the file is missing, unreadable, empty, no media, without pictures, or cannot be kept intact."""
+    """Raises InputError where the file is missing, unreadable, empty, no media, a still picture, or cannot be kept intact."""
     check_readable(path)
     with open_input(path) as container:
+        refuse_still(path, container)
         stream = _picture_stream(path, container)
         # MPEG streams may grow tracks while they are read; later openings find only those that are there from the first.
         tracks = _tracks(container)
@@ -197,7 +202,9 @@ def _describe(
     if stream.time_base is None:
         raise InputError(f"{path}: its video track has no clock")
     name = frames.ring_format(form, orientation)
-    width, height = frames.padded_size(*orientation.size(frame.width, frame.height), name)
+    field_order = field_order_of(frame)
+    shown = aperture_of(stream, (frame.width, frame.height), is_interlaced=field_order != "progressive")
+    width, height = frames.padded_size(*orientation.size(shown.width, shown.height), name)
     rate = stream.average_rate or stream.guessed_rate
     aspect = stream.sample_aspect_ratio or Fraction(1)
     is_mov = container.format.name.startswith("mov,")
@@ -212,13 +219,14 @@ def _describe(
         layout=PictureLayout(width=width, height=height, pixel_format=name, color=color_of(frame, stream)),
         orientation=orientation,
         source_size=(frame.width, frame.height),
+        shown=shown,
         source_format=form.name,
         source_bits=frames.sample_bits(form),
         time_base=stream.time_base,
         average_rate=rate or None,
         peak_rate=_peak_rate(stream, rate) if rate else None,
         sample_aspect_ratio=1 / aspect if orientation.transposes else aspect,
-        field_order=field_order_of(frame),
+        field_order=field_order,
         hdr=hdr_of_side_data(side_data(frame)),
         frames_estimated=stream.frames or (round(duration_s * rate) if duration_s and rate else None),
         duration_s=duration_s,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
-import resource
 import signal
 from collections.abc import Iterable, Iterator
 from typing import cast
@@ -17,6 +16,7 @@ from typing import cast
 from loguru import logger
 
 from models.backends.fallback import replacements
+from models.core_dumps import leave_no_core
 from streamer.channel import Line
 from streamer.errors import ExitCode, VeilError
 from streamer.forkserver import ChildStart
@@ -38,7 +38,7 @@ _LAST_WORDS_S = 5.0
 def run(start: ChildStart) -> int:
     """Runs a worker until the supervisor says Stop; returns the exit code."""
     die_with_parent(start.parent)
-    _leave_no_core()
+    leave_no_core()
     keep_freed_memory()
     show_name(start.role)
     configure_logging(start.name, start.log_level)
@@ -140,6 +140,7 @@ def die_with_parent(parent: int) -> None:
     """Be killed when the supervisor ends, however it ends; leave Ctrl-C and the like to the supervisor, who says Stop."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise SystemExit(ExitCode.INTERNAL)  # the supervisor ended before we could ask to be told
@@ -155,16 +156,6 @@ def keep_freed_memory() -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(_M_MMAP_THRESHOLD, _GIBIBYTE)
         library.mallopt(_M_TRIM_THRESHOLD, _GIBIBYTE)
-
-
-def _leave_no_core() -> None:
-    """A crash must not write faces to the disk: Linux takes 0 bytes as no file, but only 1 as nothing for a collector either.
-
-    Where nothing is allowed already (`ulimit -c 0`), it cannot be raised to 1, and stays.
-    """
-    _, allowed = resource.getrlimit(resource.RLIMIT_CORE)
-    limit = 0 if allowed == 0 else 1
-    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def show_name(role: str) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from streamer.escaping import printable
 from streamer.messages import FrameReport
 
 LINE_EVERY_S = 5.0
@@ -129,7 +130,7 @@ class Lines:
     def start_file(self, name: str, frames_estimated: int | None) -> None:
         self._number += 1
         # The first frame says at once that it works.
-        self._name, self._said_s = name, -LINE_EVERY_S
+        self._name, self._said_s = printable(name), -LINE_EVERY_S
         self._tally = Tally(frames_estimated=frames_estimated)
 
     def frame(self, report: FrameReport) -> None:
@@ -145,7 +146,7 @@ class Lines:
 
     def _print(self, line: str) -> None:
         prefix = f"[{self._number}/{self._files}] " if self._files > 1 else ""
-        self._console.print(prefix + line, markup=False, soft_wrap=True)
+        self._console.print(prefix + printable(line), markup=False, soft_wrap=True)
 
 
 class Bars:
@@ -162,7 +163,7 @@ class Bars:
 
     def start_file(self, name: str, frames_estimated: int | None) -> None:
         self._tally = Tally(frames_estimated=frames_estimated)
-        self._file = self._bars.add_task(escape(name), total=frames_estimated, facts="starting")
+        self._file = self._bars.add_task(escape(printable(name)), total=frames_estimated, facts="starting")
         self._draw(is_forced=True)
 
     def frame(self, report: FrameReport) -> None:
@@ -178,7 +179,7 @@ class Bars:
             self._bars.remove_task(self._file)
         self._file = None
         if line is not None:
-            self._bars.console.print(line, markup=False, soft_wrap=True)
+            self._bars.console.print(printable(line), markup=False, soft_wrap=True)
         self._draw(is_forced=True)
 
     def _draw(self, *, is_forced: bool = False) -> None:

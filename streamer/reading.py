@@ -15,6 +15,7 @@ import av.packet
 import av.stream
 
 from streamer import frames
+from streamer.bare_sound import BareSound, without_adts_header
 from streamer.encoders import OutputPlan
 from streamer.errors import InputError
 from streamer.messages import AudioPacket, StreamOpened
@@ -23,7 +24,7 @@ from streamer.pictures import Plane
 from streamer.probe import MediaInfo, probe
 from streamer.sound import LosslessSound
 from streamer.timeline import Epochs, Timeline
-from streamer.tracks import has_adts_headers, track_parameters, without_adts_header
+from streamer.tracks import bare_sound_of, has_adts_headers, track_parameters
 
 _LARGEST_SHORTFALL_S = 1.0
 _ROUNDING_S = 0.001
@@ -51,8 +52,8 @@ class DecodedFrame:
     info: MediaInfo
 
     def write_into(self, planes: tuple[Plane, ...]) -> None:
-        """Write the picture into planes of the stream's layout: converted, set upright, padded by repeating its border."""
-        frames.copy_into(self.picture, planes, self.info.layout, self.info.orientation)
+        """Write what is shown of it into planes of the stream's layout: converted, upright, padded by repeating its border."""
+        frames.copy_into(self.picture, planes, self.info.layout, self.info.orientation, self.info.shown)
 
 
 class Damage:
@@ -125,6 +126,7 @@ class VideoReader:
         self._tracks = {index: number for number, index in enumerate(chosen)}
         self._reencoded = plan.reencoded if plan is not None else ()
         self._sounds: dict[int, LosslessSound] = {}
+        self._bare: dict[int, BareSound | None] = {}
         self._epochs = Epochs(-self.info.start)
         self._clocks: dict[int, Timeline] = {}
         self._damage = Damage()
@@ -152,7 +154,7 @@ class VideoReader:
 
         Raises InputError where the pictures change their size or format midway, or become transparent.
         """
-        self._note_padding()
+        self._note_size()
         clock = Timeline(self.info.time_base, self._epochs, may_jump=self.info.clock_jumps)
         waiting: DecodedFrame | None = None
         first_pts: int | None = None
@@ -162,6 +164,7 @@ class VideoReader:
             pictures.thread_type = "AUTO"
             pictures.codec_context.thread_count = self._threads
             self._sounds = {index: LosslessSound(_sound(container, index)) for index in self._reencoded}
+            self._bare = {index: bare_sound_of(container.streams[index]) for index in self._tracks if index not in self._sounds}
             declared_s = container.duration / av.time_base if container.duration else None
             for packet in self._packets(container):
                 if packet is not None and packet.stream_index != self.info.video_index:
@@ -186,6 +189,7 @@ class VideoReader:
             raise InputError(f"{self._path}: no picture can be decoded")
         yield replace(waiting, duration=self._last_duration(waiting))
         self._note_damage(declared_s)
+        self.notes += [note for index, bare in self._bare.items() if bare is not None for note in bare.losses(index)]
         self._note_clock(clock)
 
     def _packets(self, container: av.container.InputContainer) -> Iterator[Packet | None]:
@@ -238,13 +242,16 @@ class VideoReader:
             return
         sound = self._sounds.get(stream.index)
         if sound is not None:
-            copies = list(cast(Iterator[Packet], sound.encode(cast("av.packet.Packet[av.AudioStream] | None", packet))))
-        else:
-            copies = [packet] if packet is not None else []
-        for copy in copies:
-            yield self._copied(copy, number, stream)
+            for encoded in sound.encode(cast("av.packet.Packet[av.AudioStream] | None", packet)):
+                yield self._copied(cast(Packet, encoded), bytes(encoded), number, stream)
+        elif packet is not None:
+            bare = self._bare[stream.index]
+            data = bare.clean(bytes(packet)) if bare is not None else bytes(packet)
+            if data:
+                data = without_adts_header(data) if has_adts_headers(stream) else data
+                yield self._copied(packet, data, number, stream)
 
-    def _copied(self, packet: Packet, number: int, stream: av.stream.Stream) -> AudioPacket:
+    def _copied(self, packet: Packet, data: bytes, number: int, stream: av.stream.Stream) -> AudioPacket:
         base = _base(packet)
         clock = self._clocks.setdefault(number, Timeline(base, self._epochs, may_jump=self.info.clock_jumps))
         stamp = packet.dts if packet.dts is not None else packet.pts
@@ -262,7 +269,7 @@ class VideoReader:
             duration=duration,
             time_base=_pair(base),
             is_keyframe=packet.is_keyframe,
-            data=without_adts_header(bytes(packet)) if has_adts_headers(stream) else bytes(packet),
+            data=data,
         )
 
     def _is_hidden(self, packet: Packet) -> bool:
@@ -286,9 +293,14 @@ class VideoReader:
         rate = self.info.average_rate
         return max(1, round(1 / (rate * self.info.time_base))) if rate else 1
 
-    def _note_padding(self) -> None:
-        layout = self.info.layout
-        width, height = self.info.orientation.size(*self.info.source_size)
+    def _note_size(self) -> None:
+        layout, shown = self.info.layout, self.info.shown
+        if (shown.width, shown.height) != self.info.source_size:
+            self.notes.append(
+                f"Of the stored picture of {self.info.source_size[0]}x{self.info.source_size[1]} only the {shown.width}x"
+                f"{shown.height} that players show are kept."
+            )
+        width, height = self.info.orientation.size(shown.width, shown.height)
         if (width, height) != (layout.width, layout.height):
             self.notes.append(
                 f"The picture of {width}x{height} is padded to {layout.width}x{layout.height}, because chroma is subsampled: "

@@ -71,6 +71,7 @@ class ReportWriter:
     def __init__(self, output: Path, settings: AnonymizeSettings) -> None:
         self._temporary = TemporaryOutput(report_path(output))
         self._file: BinaryIO = self._temporary.path.open("wb")
+        self._may_replace = settings.overwrite
         self._has_frames = False
         head = {"schema": SCHEMA, "settings": settings, "versions": versions(), "weights": read_manifest()}
         self._write(b"{\n" + _members(head) + b',\n"frames": [')
@@ -105,7 +106,7 @@ class ReportWriter:
             raise OutputError(f"{self._temporary.final}: cannot be completed: {error}") from None
         self._write(b"\n],\n" + _members(tail) + b"\n}\n")
         self._flush()
-        self._temporary.commit(overwrite=True)
+        self._temporary.commit(overwrite=self._may_replace)
 
     def close(self) -> None:
         """Remove what is there, unless it is finished."""

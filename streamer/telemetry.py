@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from streamer.escaping import printable
 from streamer.redaction import redact
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def configure_logging(process: str, level: str) -> None:
     stream = sys.stderr
 
     def show(text: str) -> None:
-        stream.write(redact(text))
+        stream.write(printable(redact(text), keep="\n\t"))
         stream.flush()
 
     logger.remove()

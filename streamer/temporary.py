@@ -18,8 +18,10 @@ class TemporaryOutput:
     Raises OutputError where it cannot be made. `discard` is for every end; after `commit` there is nothing left to discard.
     """
 
-    def __init__(self, final: Path) -> None:
+    def __init__(self, final: Path, *, is_private: bool = False) -> None:
+        """is_private: only its owner may read it, also under the final name."""
         self.final = final
+        self._mode = 0o600 if is_private else 0o666
         stem = os.fsdecode(os.fsencode(final.stem)[:_LONGEST_STEM_BYTES])
         try:
             descriptor, name = tempfile.mkstemp(prefix=f".{stem}.veil-", suffix=f".part{final.suffix}", dir=final.parent)
@@ -46,11 +48,11 @@ class TemporaryOutput:
         self.path.unlink(missing_ok=True)
 
     def _settle(self) -> None:
-        """On the disk before it has the name, so that a power cut leaves no empty file; readable as any new file would be."""
+        """On the disk before it has the name, so that a power cut leaves no empty file; readable as any new file or private."""
         mask = os.umask(0)
         os.umask(mask)
         with self.path.open("rb") as written:
-            os.fchmod(written.fileno(), 0o666 & ~mask)
+            os.fchmod(written.fileno(), self._mode & ~mask)
             os.fsync(written.fileno())
 
     def _rename_to_new(self) -> None:

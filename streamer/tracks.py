@@ -12,8 +12,10 @@ import av
 import av.container
 import av.stream
 
-from streamer.opening import open_input, read_packets
+from streamer.bare_sound import BareSound, aac_config, bare_parameters, without_adts_header
+from streamer.opening import Packet, open_input, read_packets
 from streamer.sound import add_flac
+from streamer.sound_frames import adts_header_bytes
 
 _MOST_PACKETS_TO_FIRST = 5000
 
@@ -22,43 +24,50 @@ def track_parameters(path: Path, indices: Sequence[int], muxer: str, *, reencode
     """A small file in the format of `muxer` with the first packet of each of these tracks, in their order.
 
     Many formats say what a track is only in its packets, so a header alone could not be opened again. Language and the mark of the
-    default track are kept, nothing else. Empty without tracks. Tracks in `reencoded` are described as the FLAC that `LosslessSound`
-    makes of them.
-    Raises ValueError or av.FFmpegError where the format cannot hold them.
+    default track are kept, nothing else: sound is laid bare as `bare_sound` does. Empty without tracks. Tracks in `reencoded` are
+    described as the FLAC that `LosslessSound` makes of them.
+    Raises ValueError or av.FFmpegError where the format cannot hold them, or nothing in a track can be told to be sound.
     """
     if not indices:
         return b""
     memory = BytesIO()
     with open_input(path) as container, av.open(memory, "w", format=muxer) as small:
         copies = {
-            index: _reencoded(container.streams[index], small) if index in reencoded else _copy_of(container.streams[index], small)
+            index: _reencoded(container.streams[index], small)
+            if index in reencoded
+            else _bare_copy(container.streams[index], small)
             for index in indices
         }
-        waiting = set(copies) - set(reencoded)
+        waiting = {index: bare_sound_of(container.streams[index]) for index in indices if index not in reencoded}
         for count, packet in enumerate(read_packets(container)):
             if not waiting or count > _MOST_PACKETS_TO_FIRST:
                 break
-            if packet.stream_index in waiting:
-                waiting.discard(packet.stream_index)
-                packet.pts = packet.dts = 0
-                packet.stream = copies[packet.stream_index]
-                small.mux(packet)
+            if packet.stream_index not in waiting:
+                continue
+            first = _first(packet, waiting[packet.stream_index])
+            if first is not None:
+                del waiting[packet.stream_index]
+                first.stream = copies[packet.stream_index]
+                small.mux(first)
+        for index, bare in waiting.items():
+            if bare is not None and bare.unknown_packets:
+                raise ValueError(f"nothing in the packets of track {index} can be told to be sound")
         for index in reencoded:
             _mux_silence(small, cast(av.AudioStream, copies[index]))
     return memory.getvalue()
 
 
 def sound_parameters(stream: av.AudioStream, packet: bytes) -> bytes:
-    """The same for a track of a live stream, with a packet of it as it comes.
+    """The same for a track of a live stream, with a packet of it that `bare_sound_of` left.
 
     As NUT, which holds everything that a camera sends; Matroska takes no G.711. Raises ValueError or av.FFmpegError.
     """
     memory = BytesIO()
     with av.open(memory, "w", format="nut") as small:
-        copy = small.add_stream_from_template(stream, opaque=True)
+        copy = _bare_copy(stream, small)
         if has_adts_headers(stream):
             # Only MPEG streams and plain AAC files can do with what stands before each packet.
-            copy.codec_context.extradata = _aac_config(packet)
+            copy.codec_context.extradata = aac_config(packet)
             packet = without_adts_header(packet)
         first = av.Packet(packet)
         first.pts = first.dts = 0
@@ -74,6 +83,36 @@ def add_tracks(output: av.container.OutputContainer, parameters: bytes) -> list[
         return []
     with av.open(BytesIO(parameters)) as small:
         return [_copy_of(template, output) for template in small.streams]
+
+
+def bare_sound_of(stream: av.stream.Stream) -> BareSound | None:
+    """What lays the packets of this track bare; None where it is no sound."""
+    if not isinstance(stream, av.AudioStream) or stream.codec_context is None:
+        return None
+    return BareSound(stream.codec_context.codec.canonical_name, has_parameters=bool(stream.codec_context.extradata))
+
+
+def _first(packet: Packet, bare: BareSound | None) -> Packet | None:
+    """A packet as the first of a track; None where it holds no sound. What FFmpeg attached to it stays behind."""
+    if bare is not None:
+        sound = bare.clean(bytes(packet))
+        if not sound or (has_adts_headers(packet.stream) and not adts_header_bytes(sound)):
+            return None
+        copy: Packet = av.Packet(sound)
+        copy.duration, copy.time_base, copy.is_keyframe = packet.duration, packet.time_base, packet.is_keyframe
+        packet = copy
+    packet.pts = packet.dts = 0
+    return packet
+
+
+def _bare_copy(template: av.stream.Stream, output: av.container.OutputContainer) -> av.stream.Stream:
+    copy = _copy_of(template, output)
+    if isinstance(template, av.AudioStream):
+        context = template.codec_context
+        parameters = bytes(context.extradata or b"")
+        if parameters:
+            copy.codec_context.extradata = bare_parameters(context.codec.canonical_name, parameters)
+    return copy
 
 
 def _copy_of(template: av.stream.Stream, output: av.container.OutputContainer) -> av.stream.Stream:
@@ -100,26 +139,6 @@ def _mux_silence(output: av.container.OutputContainer, stream: av.AudioStream) -
         plane.update(bytes(plane.buffer_size))
     output.mux(stream.encode(frame))
     output.mux(stream.encode(None))
-
-
-def without_adts_header(packet: bytes) -> bytes:
-    """An AAC packet as containers with track parameters want it; MPEG streams put a header before each.
-
-    The parameters that `track_parameters` makes of such a stream are already those without headers.
-    """
-    if len(packet) < 7 or packet[0] != 0xFF or packet[1] & 0xF6 != 0xF0:
-        return packet
-    has_checksum = packet[1] & 1 == 0
-    return packet[9 if has_checksum else 7 :]
-
-
-def _aac_config(packet: bytes) -> bytes:
-    """The AudioSpecificConfig (ISO 14496-3, 1.6.2.1) of a packet with an ADTS header. Raises ValueError without one."""
-    if len(packet) < 7 or packet[0] != 0xFF or packet[1] & 0xF6 != 0xF0:
-        raise ValueError("a packet of AAC without parameters")
-    object_type, rate_index = (packet[2] >> 6) + 1, packet[2] >> 2 & 0xF
-    channels = (packet[2] & 1) << 2 | packet[3] >> 6
-    return (object_type << 11 | rate_index << 7 | channels << 3).to_bytes(2, "big")
 
 
 def has_adts_headers(stream: av.stream.Stream) -> bool:

@@ -53,7 +53,7 @@ Restart=no
 WatchdogSec=0
 TimeoutStartSec=300
 ExecStart=
-ExecStart=/opt/veil/bin/python -c "from streamer.cli import main; main()" demo
+ExecStart=/opt/veil/bin/python -c "from streamer.starting import main; main()" demo
 ONCE
 # A hang shows sooner.
 printf '[Service]\nWatchdogSec=6\n' >"$workplace/watchdog.conf"

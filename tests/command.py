@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 SIZE = (640, 360)
 SECONDS, RATE = 2.0, 25
 """Of the clip with faces."""
-VEIL = (sys.executable, "-c", "from streamer.cli import main; main()")
+VEIL = (sys.executable, "-c", "from streamer.starting import main; main()")
 TIMEOUT_S = 300.0
 
 _PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 24, 1, 2

@@ -47,6 +47,7 @@ class Sound:
     language: str | None = None
     rate: int = SOUND_RATE
     layout: str = "stereo"
+    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,7 @@ def _graph(frame: av.VideoFrame, clip: Clip) -> av.filter.Graph:
 
 
 def _add_sound(output: av.container.OutputContainer, sound: Sound) -> av.AudioStream:
-    stream = output.add_stream(sound.codec, rate=sound.rate)
+    stream = output.add_stream(sound.codec, rate=sound.rate, options=sound.options)
     assert isinstance(stream, av.AudioStream)
     stream.codec_context.layout = sound.layout
     if sound.language is not None:

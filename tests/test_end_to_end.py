@@ -160,6 +160,22 @@ def test_a_folder_is_mirrored_and_a_second_run_does_only_what_is_missing(trip: P
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in before} == before
 
 
+def test_copies_of_the_originals_are_not_taken_for_outputs(trip: Path, here: Path) -> None:
+    shutil.copytree(trip, here / "safe")
+    (here / "safe" / "day" / "100001.jpg").unlink()
+
+    run = veil("anonymize", "trip", "-o", "safe", "--filter", "blackout", cwd=here)
+
+    assert run.returncode == ExitCode.PARTLY_FAILED, run.stderr
+    for name in ("clip.mp4", "day/100000.jpg"):
+        assert f"failed: safe/{name} exists and was not made by Veil; --overwrite replaces it" in run.stderr
+    assert run.stderr.endswith("1 file done, 2 files failed\n")
+    (trip / "day" / "100001.jpg").unlink()
+    shutil.rmtree(here / "safe")
+    shutil.copytree(trip, here / "safe")
+    assert veil("anonymize", "trip", "-o", "safe", cwd=here).returncode == ExitCode.USAGE
+
+
 def test_a_photo_comes_back_without_its_face(trip: Path, here: Path) -> None:
     source, output = trip / "day" / "100000.jpg", here / "out.jpg"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from models.closed_pipe import quiet_when_nobody_reads
+from models.core_dumps import leave_no_core
 
 
 class Subcommand(NamedTuple):
@@ -58,6 +59,7 @@ def build_parser(only: Sequence[str]) -> tuple[argparse.ArgumentParser, dict[str
 
 def main() -> None:
     """Entry point of `veil-train`."""
+    leave_no_core()
     with quiet_when_nobody_reads():
         parser, runs = build_parser(sys.argv[1:])
         arguments = parser.parse_args()

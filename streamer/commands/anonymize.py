@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from streamer.anonymize import Outcome, anonymize, check_settings
-from streamer.batch import BatchPlan, plan_batch
+from streamer.batch import BatchPlan, kinds_of, plan_batch
 from streamer.cli import exit_codes_text, log_level
 from streamer.commands.options import add_options, settings_from
 from streamer.commands.stopping import stop_on_signals
 from streamer.errors import ExitCode
+from streamer.escaping import printable
 from streamer.progress import count_of, show_progress
 
 _EXAMPLES = """\
@@ -24,8 +25,12 @@ examples:
   veil anonymize clip.mp4 --filter pixelate --cells 6
   veil anonymize crowd.mp4 --detector-size full --threshold 0.1 --report
 
-A second run over a folder does only what is missing. Outputs of Veil are never taken as inputs.
+A second run over a folder does only what is missing; a file that lies where an output should and was not made by Veil counts as
+failed. Outputs of Veil are never taken as inputs.
 """
+
+_MOST_NAMED = 5
+"""Files that are skipped and named unasked."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,17 +70,32 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 def _summarize(plan: BatchPlan, outcome: Outcome, verbosity: int) -> None:
     """What was left out and what failed, one line each, and the totals of a batch; quiet says only what failed."""
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    if verbosity > 0:
-        for skipped in plan.skipped:
-            console.print(f"skipped {skipped.source}: {skipped.reason}")
+
+    def say(line: str) -> None:
+        console.print(printable(line))
+
+    for line in [] if verbosity < 0 else _left_out(plan, names_all=verbosity > 0):
+        say(line)
     if outcome.is_interrupted:
-        console.print("interrupted; the file at work was not written")
+        say("interrupted; the file at work was not written")
     for failure in outcome.failures:
-        console.print(f"failed: {failure.error}")
+        say(f"failed: {failure.error}")
     if verbosity >= 0 and not plan.is_single:
         counts: list[tuple[str, Sequence[object]]] = [
             ("done", outcome.done),
-            ("skipped (done before, or made by Veil)", plan.skipped),
+            ("skipped", plan.skipped),
             ("failed", outcome.failures),
         ]
-        console.print(", ".join(f"{count_of(len(items), 'file')} {what}" for what, items in counts if items or what == "done"))
+        say(", ".join(f"{count_of(len(items), 'file')} {what}" for what, items in counts if items or what == "done"))
+
+
+def _left_out(plan: BatchPlan, *, names_all: bool) -> list[str]:
+    """A line for each input that was not worked on and did not fail, or one for many."""
+    skipped = [f"skipped {one.source}: {one.reason}" for one in plan.skipped]
+    if len(skipped) > _MOST_NAMED and not names_all:
+        skipped = [f"skipped {len(skipped)} files, whose outputs exist or which Veil has made (-v names them)"]
+    passed_over = [f"passed over {path}" for path in plan.passed_over]
+    if passed_over and not names_all:
+        what = f"{count_of(len(passed_over), 'file')} of other kinds: {kinds_of(plan.passed_over)}"
+        passed_over = [f"passed over {what} (-v names them; Veil reads photos as JPEG, PNG, WebP and TIFF)"]
+    return skipped + passed_over

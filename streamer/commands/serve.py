@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import resource
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -55,8 +54,6 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         raise UsageError("name a file of settings, or use --demo")
     if arguments.output is not None and not arguments.demo:
         raise UsageError("--output goes with --demo; with a file, outputs stand in the file")
-    # A crash must not write faces to the disk.
-    resource.setrlimit(resource.RLIMIT_CORE, (min(1, resource.getrlimit(resource.RLIMIT_CORE)[1]),) * 2)
     level = _LEVELS.get(arguments.verbosity, "DEBUG")
     configure_logging("veil", level)
     with _demo(arguments.output) if arguments.demo else contextlib.nullcontext(arguments.file) as path:

@@ -13,6 +13,7 @@ from models.recognition import RECOGNIZERS
 from streamer.cli import exit_codes_text
 from streamer.commands.stopping import stop_on_signals
 from streamer.errors import ExitCode, Interrupted, OutputError, UsageError
+from streamer.marks import bears_mark
 from streamer.messages import Cover, FrameReport
 from streamer.progress import show_progress
 from streamer.temporary import TemporaryOutput
@@ -26,7 +27,9 @@ from streamer.verify.summary import show_summary
 _TEXT = """\
 A detector of its own looks for faces in every frame of the original. Each of them must be gone from the same place of the
 anonymized frame: what counts is the fine detail of the original, not whether there is a face, since a generated one is a face
-too. Frames, times and sound are compared as well. Nobody looks for faces that this detector does not find in the original.
+too. Frames, times and sound are compared as well. Nobody looks for faces that this detector does not find in the original, so where
+it finds none, nothing is proven; the exit code is 0 then too. ORIGINAL must not bear Veil's mark; where ANONYMIZED does not, a
+warning says so. Reports and pages are readable by you alone: a page shows what shows in ANONYMIZED.
 
 examples:
   veil verify clip.mp4 clip_anonymized.mp4
@@ -84,6 +87,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     )
     targets = [path for path in (arguments.report, arguments.page) if path is not None]
     _check_targets(targets, [original, anonymized], may_replace=arguments.overwrite)
+    if bears_mark(original):
+        raise UsageError(f"{original}: was made by Veil and is no original; name the original first, then the anonymized file")
     footage = open_footage(original, anonymized)
     album = Album() if arguments.page is not None else None
     with contextlib.ExitStack() as stack:
@@ -130,10 +135,10 @@ def _check_targets(targets: list[Path], inputs: list[Path], *, may_replace: bool
 
 
 def _temporary(path: Path | None, stack: contextlib.ExitStack) -> TemporaryOutput | None:
-    """Made before the work, so that a folder that cannot be written is found out at once."""
+    """Made before the work, so that a folder that cannot be written is found out at once; private, as faces may show in it."""
     if path is None:
         return None
-    temporary = TemporaryOutput(path)
+    temporary = TemporaryOutput(path, is_private=True)
     stack.callback(temporary.discard)
     return temporary
 

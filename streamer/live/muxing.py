@@ -15,11 +15,11 @@ import av.packet
 import av.stream
 import msgspec
 
+from streamer.bare_sound import without_adts_header
 from streamer.errors import OutputError
 from streamer.live.messages import CLOCK, EncodedPacket
 from streamer.messages import AudioPacket
 from streamer.opening import Packet
-from streamer.tracks import without_adts_header
 
 _INTERLEAVE_OPTIONS = {"max_interleave_delta": "1"}
 """Microseconds that FFmpeg holds a packet back to wait for one of the other track: packets come in order anyway."""

@@ -19,6 +19,8 @@ import av.stream
 
 from models.orientation import Orientation
 from streamer import frames
+from streamer.aperture import aperture_of
+from streamer.bare_sound import BareSound, without_adts_header
 from streamer.live.clock import CameraClock
 from streamer.live.gaps import Gaps
 from streamer.live.messages import CLOCK, CameraOpened, CameraSetup
@@ -27,7 +29,7 @@ from streamer.opening import Packet
 from streamer.pictures import PictureLayout, Plane
 from streamer.probe import color_of, is_attached_picture, orientation_of
 from streamer.reading import Damage
-from streamer.tracks import has_adts_headers, sound_parameters, without_adts_header
+from streamer.tracks import bare_sound_of, has_adts_headers, sound_parameters
 
 _OPEN_LIMIT_S = 8.0
 _PATIENCE_FOR_SOUND_S = 1.0
@@ -94,6 +96,7 @@ class LiveReader:
         self._first_s: float | None = None
         self._orientation = Orientation()
         self._sound: av.AudioStream | None = None
+        self._bare: BareSound | None = None
         self._last_sound: int | None = None
         self._connect()
 
@@ -103,14 +106,15 @@ class LiveReader:
         stream = self._pictures
         self._orientation = orientation_of(first)
         name = frames.ring_format(first.format, self._orientation)
-        width, height = frames.padded_size(*self._orientation.size(first.width, first.height), name)
+        self._shown = aperture_of(stream, (first.width, first.height), is_interlaced=first.interlaced_frame)
+        width, height = frames.padded_size(*self._orientation.size(self._shown.width, self._shown.height), name)
         self.layout = PictureLayout(width=width, height=height, pixel_format=name, color=color_of(first, stream))
         self._source = (first.width, first.height, first.format.name)
         rate = stream.average_rate or stream.guessed_rate or Fraction(0)
         aspect = stream.sample_aspect_ratio or Fraction(1)
         aspect = 1 / aspect if self._orientation.transposes and aspect else aspect
         audio = b""
-        if self._sound is not None and packet is not None:
+        if self._sound is not None and packet:
             try:
                 audio = sound_parameters(self._sound, packet)
             except (ValueError, av.FFmpegError):
@@ -138,8 +142,8 @@ class LiveReader:
             yield None
 
     def write_into(self, frame: LiveFrame, planes: tuple[Plane, ...]) -> None:
-        """Write the picture into planes of `layout`: converted, set upright, padded by repeating its border."""
-        frames.copy_into(frame.picture, planes, self.layout, self._orientation)
+        """Write what is shown of it into planes of `layout`: converted, set upright, padded by repeating its border."""
+        frames.copy_into(frame.picture, planes, self.layout, self._orientation, self._shown)
 
     def close(self) -> None:
         self._container.close()
@@ -164,23 +168,25 @@ class LiveReader:
         self._gaps = Gaps(self._pictures.codec_context.extradata) if is_h264 and not self._is_file else None
         sounds = self._container.streams.audio if self._setup.audio == "copy" else ()
         self._sound = next((stream for stream in sounds if stream.codec_context is not None), None)
+        self._bare = bare_sound_of(self._sound) if self._sound is not None else None
 
-    def _first_picture(self) -> tuple[av.VideoFrame, bytes | None]:
-        """The first picture from a keyframe on, and a packet of the sound if one came in time."""
-        sound: bytes | None = None
+    def _first_picture(self) -> tuple[av.VideoFrame, bytes]:
+        """The first picture from a keyframe on, and a packet of the sound, empty if none came in time."""
+        sound = b""
         first: av.VideoFrame | None = None
         has_keyframe = False
         deadline_s = float("inf")
         for packet in self._packets():
             if self._sound is not None and packet.stream_index == self._sound.index:
-                sound = sound or bytes(packet)
+                bare = self._bare_data(packet)
+                sound = sound or bare
             elif packet.stream_index == self._pictures.index:
                 has_keyframe = has_keyframe or packet.is_keyframe
                 for picture in self._decode(packet) if has_keyframe else ():
                     self._damage.touches(picture)  # those that are predicted from it do not say so
                     first = first or picture
                     deadline_s = min(deadline_s, time.monotonic() + _PATIENCE_FOR_SOUND_S)
-            if first is not None and (self._sound is None or sound is not None or time.monotonic() > deadline_s):
+            if first is not None and (self._sound is None or sound or time.monotonic() > deadline_s):
                 return first, sound
         raise CameraLostError("it ended before its first picture")
 
@@ -207,6 +213,7 @@ class LiveReader:
         self._loop_shift_s = self._end_s - self._begin_s
         self._pictures.codec_context.flush_buffers()
         self._damage = Damage()
+        self._bare = bare_sound_of(self._sound) if self._sound is not None else None
         self._container.seek(min(0, self._container.start_time or 0))
 
     def _pace(self, packet: Packet) -> None:
@@ -268,9 +275,10 @@ class LiveReader:
         )
 
     def _copied(self, packet: Packet) -> AudioPacket | None:
+        data = self._bare_data(packet)
         base = packet.time_base or Fraction(1, av.time_base)
         stamp = packet.dts if packet.dts is not None else packet.pts
-        if stamp is None:
+        if stamp is None or not data:
             return None
         placed = self._clock.place_sound(float(stamp * base) + self._loop_shift_s, base, time.monotonic())
         if placed is None or (self._last_sound is not None and placed <= self._last_sound):
@@ -284,12 +292,12 @@ class LiveReader:
             duration=packet.duration or 0,
             time_base=(base.numerator, base.denominator),
             is_keyframe=packet.is_keyframe,
-            data=self._sound_data(packet),
+            data=without_adts_header(data) if self._sound is not None and has_adts_headers(self._sound) else data,
         )
 
-    def _sound_data(self, packet: Packet) -> bytes:
-        assert self._sound is not None
-        return without_adts_header(bytes(packet)) if has_adts_headers(self._sound) else bytes(packet)
+    def _bare_data(self, packet: Packet) -> bytes:
+        assert self._bare is not None
+        return self._bare.clean(bytes(packet))
 
 
 def _scheme(url: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import socket
 import sys
@@ -10,13 +9,14 @@ import time
 
 import msgspec
 
+from models.core_dumps import leave_no_core
 from streamer.live.addresses import input_kind, output_kind, place_of
 from streamer.live.probing import Answer, Request
 from streamer.redaction import redact, register_url
 
 
 def main() -> int:
-    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # 0 is no file, but only 1 is nothing for a collector of crashes either
+    leave_no_core()
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     register_url(request.url)
     answer = _try_input(request) if request.kind == "input" else _try_output(request)

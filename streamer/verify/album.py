@@ -1,4 +1,4 @@
-"""Small JPEGs of the anonymized pictures for the page; the originals never come here."""
+"""Small JPEGs of the pictures of the anonymized file for the page; those of the other file never come here."""
 
 from __future__ import annotations
 

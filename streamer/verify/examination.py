@@ -14,6 +14,7 @@ from models.recognition import RecognizerError, open_recognizer
 from models.weights import WeightsError, read_manifest
 from streamer.budget import cores
 from streamer.errors import InputError, InternalError, UsageError
+from streamer.marks import bears_mark
 from streamer.report import file_facts, versions
 from streamer.verify.album import Album
 from streamer.verify.exposure import Exposure, measure_exposure
@@ -109,12 +110,15 @@ class Examination:
         share = len(self._exposed) / faces if faces else 0.0
         identity = self._identity_figures()
         verdict, reasons = _judge(media, self._exposed, tracks, share, self._settings)
+        is_marked = bears_mark(anonymized)
         return Proof(
             verdict=verdict,
             reasons=reasons,
-            notes=[*_notes(media, faces, self._settings), *_recognised(tracks, identity)],
+            warnings=_warnings(faces, is_marked=is_marked),
+            notes=[*_notes(media, self._settings), *_recognised(tracks, identity)],
             original=_facts(original),
             anonymized=_facts(anonymized),
+            made_by_veil=is_marked,
             settings=self._settings,
             media=media,
             frames_examined=len(self._frames),
@@ -209,10 +213,20 @@ def _judge(
     return verdict, reasons
 
 
-def _notes(media: MediaComparison, faces: int, settings: Settings) -> list[str]:
-    notes = list(media.notes)
+def _warnings(faces: int, *, is_marked: bool) -> list[str]:
+    warnings = []
+    if not is_marked:
+        warnings.append(
+            "The anonymized file does not bear Veil's mark: another program wrote it, or it is an original. Check that it is none, "
+            "and that the original was named first."
+        )
     if not faces:
-        notes.append("No face was found in the original, so that there was nothing to compare.")
+        warnings.append("No face was found in the original, so that there was nothing to compare, and nothing is proven.")
+    return warnings
+
+
+def _notes(media: MediaComparison, settings: Settings) -> list[str]:
+    notes = list(media.notes)
     if settings.every > 1:
         notes.append(f"Only one frame in {settings.every} was examined.")
     for number, sound in enumerate(media.sounds, start=1):

@@ -1,4 +1,4 @@
-"""The proof as one HTML page without scripts or anything from elsewhere; its pictures are of the anonymized file only."""
+"""The proof as one HTML page without scripts or anything from elsewhere; its pictures are of the second file only."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from html import escape
 from streamer.verify.album import Album, Thumbnail
 from streamer.verify.exposure import LEAST_EXPOSED_SHARE
 from streamer.verify.proof import FrameFigures, Proof
-from streamer.verify.summary import COLUMNS, facts, headline, track_row, worst_first
+from streamer.verify.summary import COLUMNS, facts, headline, state, track_row, worst_first
 
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; padding: .6rem .9rem; border-radius: .4rem; color: #fff; background: #a3241b; }
 h1.clean { background: #1d6b35; }
+h1.unproven { background: #8a5a00; }
+.warning { padding: .4rem .9rem; border-left: .3rem solid #8a5a00; }
 h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #8884; vertical-align: middle; }
@@ -33,7 +35,8 @@ MOST_TRACKS = 200
 
 
 def render_page(proof: Proof, album: Album) -> str:
-    """The whole page."""
+    """The whole page; without pictures where the file may be an original: without Veil's mark, and no face was compared."""
+    may_show = proof.made_by_veil or proof.faces > 0
     original, anonymized = (escape(str(file["path"])) for file in (proof.original, proof.anonymized))
     rows = [(escape(name), escape(value)) for name, value in facts(proof)]
     rows += [
@@ -42,25 +45,30 @@ def render_page(proof: Proof, album: Album) -> str:
     ]
     rows += [("note", escape(note)) for note in proof.notes]
     reasons = "".join(f"<p>{escape(reason)}</p>" for reason in proof.reasons)
+    warnings = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in proof.warnings)
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
         '<meta name="viewport" content="width=device-width">',
-        f"<title>{anonymized}: {proof.verdict}</title><style>{_STYLE}</style></head><body>",
-        f'<h1 class="{proof.verdict}">{escape(headline(proof))}</h1>',
-        f"<p><code>{anonymized}</code> against <code>{original}</code></p>{reasons}",
+        f"<title>{anonymized}: {state(proof)}</title><style>{_STYLE}</style></head><body>",
+        f'<h1 class="{state(proof)}">{escape(headline(proof))}</h1>',
+        f"<p><code>{anonymized}</code> against <code>{original}</code></p>{reasons}{warnings}",
         "<table>" + "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows) + "</table>",
         "<h2>What shows, frame by frame</h2>",
         exposure_plot(proof.frames),
         "<h2>Faces</h2>",
         _track_table(proof, album),
         "<h2>The anonymized file</h2>",
-        "".join(_figure(thumbnail, f"frame {thumbnail.frame}, {thumbnail.time_s:.2f} s") for thumbnail in album.frames),
-        "<p>Every picture on this page is of the anonymized file.</p>",
+        _frames(album, anonymized) if may_show else "<p>No picture of it is shown here: it may be an original.</p>",
         "</body></html>\n",
     ]
     return "\n".join(parts)
+
+
+def _frames(album: Album, anonymized: str) -> str:
+    figures = "".join(_figure(thumbnail, f"frame {thumbnail.frame}, {thumbnail.time_s:.2f} s") for thumbnail in album.frames)
+    return f"{figures}<p>Every picture on this page is of <code>{anonymized}</code>; whatever shows there, shows here.</p>"
 
 
 def exposure_plot(frames: list[FrameFigures]) -> str:

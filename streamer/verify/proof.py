@@ -101,9 +101,13 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     reasons: list[str]
     """A sentence for each thing that keeps the verdict from being clean."""
+    warnings: list[str]
+    """A sentence for each thing without which the verdict proves less than it says, or nothing."""
     notes: list[str]
     original: dict[str, Any]
     anonymized: dict[str, Any]
+    made_by_veil: bool
+    """The anonymized file bears Veil's mark."""
     settings: Settings
     media: MediaComparison
     frames_examined: int

@@ -13,17 +13,22 @@ HEADLINES: dict[Verdict, str] = {
     "exposed": "EXPOSED: faces of the original show",
     "mismatch": "MISMATCH: the files do not belong together frame by frame, so nothing is proven",
 }
-_STYLES: dict[Verdict, str] = {"clean": "bold green", "exposed": "bold red", "mismatch": "bold red"}
+_STYLES = {"clean": "bold green", "unproven": "bold yellow", "exposed": "bold red", "mismatch": "bold red"}
 MOST_ROWS = 20
 COLUMNS = ("track", "seconds", "width", "faces", "exposed", "worst", "longest run", "flicker", "re-identified")
+
+
+def state(proof: Proof) -> str:
+    """The verdict, or unproven where it is clean because there was no face to look at."""
+    return "unproven" if proof.verdict == "clean" and not proof.faces else proof.verdict
 
 
 def headline(proof: Proof) -> str:
     """The verdict in words; where some faces may show, it says so."""
     if proof.verdict == "clean" and proof.exposed_faces:
         return f"CLEAN: {proof.exposed_faces} of {proof.faces} faces show, no more than allowed"
-    if proof.verdict == "clean" and not proof.faces:
-        return "CLEAN: no face was found in the original"
+    if state(proof) == "unproven":
+        return "NOTHING PROVEN: no face was found in the original"
     return HEADLINES[proof.verdict]
 
 
@@ -75,9 +80,11 @@ def worst_first(tracks: list[TrackFigures]) -> list[TrackFigures]:
 
 def show_summary(proof: Proof, console: Console) -> None:
     """Print it; colours and lines only in a terminal."""
-    console.print(headline(proof), style=_STYLES[proof.verdict] if console.is_terminal else "")
+    console.print(headline(proof), style=_STYLES[state(proof)] if console.is_terminal else "")
     for reason in proof.reasons:
         console.print(f"  {reason}")
+    for warning in proof.warnings:
+        console.print(f"  warning        {warning}", style="yellow" if console.is_terminal else "")
     for name, value in facts(proof):
         console.print(f"  {name:<14} {value}")
     for note in proof.notes:

@@ -15,7 +15,9 @@ from streamer.messages import AudioPacket
 from tests.live.camera_bench import SLOTS, CameraBench
 from tests.live.conftest import RATE
 from tests.live.frames import SESSION
-from tests.media import CORNERS, Clip, Sound, write_clip
+from tests.media import CORNERS, Clip, Sound, sound_packets, write_clip
+from tests.streamer.tagged import PICTURE, id3, parameters_of, pieces_in, tagged_clip
+from tests.streamer.test_aperture import clip, crop
 
 
 def distances_s(bench: CameraBench) -> list[float]:
@@ -115,6 +117,14 @@ def test_pictures_are_set_upright(open_camera: Any, tmp_path: Path) -> None:
     assert sorted(brightest, key=brightest.__getitem__) == sorted(expected, key=expected.__getitem__)
 
 
+def test_only_the_part_that_is_shown_comes(open_camera: Any, tmp_path: Path) -> None:
+    bench = open_camera(crop(write_clip(tmp_path / "cropped.mkv", clip("libx264")), left=16, bottom=8))
+    bench.run(frames=3)
+    assert bench.opened is not None
+    assert (bench.opened.layout.width, bench.opened.layout.height) == (80, 56)
+    assert np.ptp(bench.luma[0]) < 30, "something of the red edge is there"
+
+
 def test_a_picture_of_another_size_ends_the_session(open_camera: Any, tmp_path: Path) -> None:
     parts = [write_clip(tmp_path / f"{width}.ts", Clip(width=width, height=48)) for width in (64, 96)]
     joined = tmp_path / "joined.ts"
@@ -144,6 +154,32 @@ def test_sound_that_is_not_wanted_does_not_come(open_camera: Any, tmp_path: Path
     bench.run(frames=12)
     assert bench.opened is not None
     assert (bench.opened.audio, bench.opened.audio_codec, bench.of(AudioPacket)) == (b"", "", [])
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts"])
+def test_tags_in_the_sound_do_not_come(open_camera: Any, tmp_path: Path, suffix: str) -> None:
+    path = tagged_clip(tmp_path / f"tagged{suffix}", "libmp3lame", before=id3())
+    assert pieces_in(b"".join(sound_packets(path))) > 100
+    bench = open_camera(path)
+    bench.run()
+    assert bench.opened is not None
+    assert bench.opened.audio_codec == "mp3"
+    packets = [packet.data for packet in bench.of(AudioPacket)]
+    assert pieces_in(bench.opened.audio + b"".join(packets)) == 0
+    assert len(packets) > 10
+    assert set(packets) <= set(sound_packets(tmp_path / "plain.mkv"))
+
+
+def test_comments_beside_the_sound_do_not_come(open_camera: Any, tmp_path: Path) -> None:
+    plain = write_clip(tmp_path / "plain.mkv", Clip(sounds=(Sound(codec="flac"),)))
+    parameters = b"fLaC\0\0\0\x22" + parameters_of(plain) + b"\x86\0\x4e\x26" + PICTURE
+    path = tagged_clip(tmp_path / "tagged.nut", "flac", parameters=parameters)
+    assert parameters_of(path) == parameters
+    bench = open_camera(path)
+    bench.run(frames=5)
+    assert bench.opened is not None
+    assert bench.opened.audio_codec == "flac"
+    assert pieces_in(bench.opened.audio) == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])

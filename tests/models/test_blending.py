@@ -10,6 +10,9 @@ from models.blending import calm_colours, join
 
 SIZE = 64
 
+GRASS = (110, 140, 90)
+"""Of a picture that has colours."""
+
 
 def mask_of(top: int = 16, bottom: int = 52, left: int = 14, right: int = 48) -> NDArray[np.bool_]:
     mask = np.zeros((SIZE, SIZE), np.bool_)
@@ -77,6 +80,7 @@ def test_nothing_hidden_is_looked_at() -> None:
 def test_patches_of_colour_are_spread_and_brightness_stays() -> None:
     mask = mask_of()
     painted = flat(120)
+    painted[0] = GRASS
     painted[28:32, 28:32] = (60, 160, 90)
     calm = calm_colours(painted, mask).astype(int)
     assert np.ptp(calm[30, 30]) < 0.4 * np.ptp(painted[30, 30].astype(int))
@@ -90,10 +94,21 @@ def test_colours_outside_the_mask_stay_bit_for_bit() -> None:
     np.testing.assert_array_equal(calm_colours(painted, mask)[~mask], painted[~mask])
 
 
-def test_a_green_forehead_is_none_but_brown_hair_and_red_lips_stay() -> None:
+def test_in_a_grey_picture_the_face_is_grey_and_as_bright() -> None:
     mask = mask_of()
     painted = flat(120)
     painted[mask] = (205, 150, 125)
+    grey = calm_colours(painted, mask)
+    assert (grey == grey[:, :, :1]).all()
+    assert abs(int(grey[38, 30, 0]) - (205, 150, 125) @ np.array([0.299, 0.587, 0.114])) < 1
+    painted[0] = GRASS
+    assert np.ptp(calm_colours(painted, mask)[38, 30].astype(int)) > 50
+
+
+def test_a_green_forehead_is_none_but_brown_hair_and_red_lips_stay() -> None:
+    mask = mask_of()
+    painted = flat(120)
+    painted[0], painted[mask] = GRASS, (205, 150, 125)
     painted[18:26, 20:40] = (60, 150, 70)
     painted[28:32, 20:40] = (70, 50, 40)
     painted[44:48, 26:38] = (190, 115, 105)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import streamer
 from models.faces import Boxes
 from streamer.config import FilterSettings
-from streamer.filters import FILTERS, mask_margin, mask_shape
+from streamer.filters import FILTERS, mask_shape
 from streamer.masks import FaceMask, face_mask
 from streamer.pictures import PIXEL_FORMATS, ColorTags, PictureLayout, Plane
 
@@ -59,7 +59,7 @@ def masks_of(layout: PictureLayout, boxes: Boxes, setting: FilterSettings) -> li
     form = PIXEL_FORMATS[layout.pixel_format]
     steps = (1 << form.chroma_x_shift, 1 << form.chroma_y_shift)
     found = [
-        face_mask(row, SIZE, shape=mask_shape(setting), margin=mask_margin(setting), soft_edge=setting.soft_edge, steps=steps)
+        face_mask(row, SIZE, shape=mask_shape(setting), margin=setting.margin, soft_edge=setting.soft_edge, steps=steps)
         for row in boxes
     ]
     return [mask for mask in found if mask is not None]

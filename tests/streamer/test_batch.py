@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from streamer.batch import BatchPlan, plan_batch
+from streamer.batch import BatchPlan, kinds_of, plan_batch
 from streamer.config import AnonymizeSettings, VideoSettings
 from streamer.errors import ExitCode, OutputError, UsageError
 from streamer.images import SOFTWARE
@@ -45,9 +45,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path()
 
 
-def plan(*inputs: str, output: str | None = None, overwrite: bool = False, container: str = "same") -> BatchPlan:
+def plan(
+    *inputs: str, output: str | None = None, overwrite: bool = False, container: str = "same", report: bool = False
+) -> BatchPlan:
     video = VideoSettings(container=container)  # type: ignore[arg-type]
-    return plan_batch(inputs, output, AnonymizeSettings(overwrite=overwrite, video=video))
+    return plan_batch(inputs, output, AnonymizeSettings(overwrite=overwrite, video=video, report=report))
 
 
 def outputs(batch: BatchPlan) -> dict[str, str]:
@@ -143,6 +145,11 @@ def test_the_container_gives_the_suffix(here: Path) -> None:
         (["one"], "one", "one/a.png: its output one/a.png would replace an input"),
         (["old.mkv", "one/a.png"], ".", "old.mkv: its output old.mkv would replace an input"),
         (["one/a.png"], "safe.mp4", "safe.mp4: a picture cannot be written as .mp4"),
+        (
+            ["one/a.png"],
+            "safe.bmp",
+            "safe.bmp: a picture cannot be written as .bmp, only as .jpe, .jpeg, .jpg, .png, .tif, .tiff, .webp",
+        ),
         (["one/a.png", "two/a.png"], "old.mkv", "old.mkv is a file; several inputs need a folder"),
         (["old.mkv"], "safe.xyz", "safe.xyz: videos are written as .mp4, .mov, .mkv or .webm, not as .xyz"),
     ],
@@ -176,7 +183,7 @@ def test_an_input_behind_a_link_is_not_replaced_either(here: Path) -> None:
 def test_an_existing_output_is_refused_for_one_file_and_skipped_in_a_batch(here: Path) -> None:
     make_image(here / "trip" / "a.png")
     make_image(here / "trip" / "b.png")
-    make_image(here / "trip_anonymized" / "a.png")
+    make_image(here / "trip_anonymized" / "a.png", software=SOFTWARE)
     make_image(here / "trip" / "b_anonymized.png")
 
     with pytest.raises(UsageError, match=r"trip/b_anonymized.png exists; --overwrite replaces it"):
@@ -184,10 +191,61 @@ def test_an_existing_output_is_refused_for_one_file_and_skipped_in_a_batch(here:
     batch = plan("trip")
     assert outputs(batch) == {"trip/b.png": "trip_anonymized/b.png"}
     assert {str(skipped.source): skipped.reason for skipped in batch.skipped} == {
-        "trip/a.png": "already done: trip_anonymized/a.png",
+        "trip/a.png": "its output exists: trip_anonymized/a.png",
         "trip/b_anonymized.png": "was made by Veil (its mark, or _anonymized at the end of its name)",
     }
     assert outputs(plan("trip/b.png", overwrite=True)) == {"trip/b.png": "trip/b_anonymized.png"}
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.JPG", "photo.webp", "photo.tiff", "clip.mp4", "clip.mkv", "clip.mov"])
+def test_an_existing_output_without_the_mark_fails_whatever_it_is(here: Path, name: str) -> None:
+    make = make_video if name.startswith("clip") else make_image
+    source, output = make(here / "trip" / name), here / "safe" / name
+    output.parent.mkdir()
+    make_image(here / "trip" / "other.png")
+    message = f"safe/{name} exists and was not made by Veil; --overwrite replaces it, or choose another folder with -o"
+
+    for content in (source.read_bytes(), b"", b"no media"):
+        output.write_bytes(content)
+        batch = plan("trip", output="safe")
+
+        assert batch.skipped == []
+        assert outputs(batch) == {"trip/other.png": "safe/other.png"}
+        (failure,) = batch.failures
+        assert (failure.source, str(failure.error), failure.error.exit_code) == (f"trip/{name}", message, ExitCode.USAGE)
+    assert outputs(plan("trip", output="safe", overwrite=True)) == {
+        f"trip/{name}": f"safe/{name}",
+        "trip/other.png": "safe/other.png",
+    }
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.JPG", "photo.webp", "photo.tiff", "clip.mp4", "clip.mkv", "clip.mov"])
+def test_an_existing_output_with_the_mark_was_done_before(here: Path, name: str) -> None:
+    if name.startswith("clip"):
+        make_video(here / "trip" / name)
+        make_video(here / "safe" / name, comment=MADE_BY_VEIL)
+    else:
+        make_image(here / "trip" / name)
+        make_image(here / "safe" / name, software=SOFTWARE)
+
+    batch = plan("trip", output="safe")
+
+    assert [(str(skipped.source), skipped.reason) for skipped in batch.skipped] == [
+        (f"trip/{name}", f"its output exists: safe/{name}")
+    ]
+    assert (outputs(batch), batch.failures) == ({}, [])
+
+
+def test_an_existing_report_is_not_replaced_unasked(here: Path) -> None:
+    make_image(here / "a.png")
+    (here / "safe").mkdir()
+    (here / "safe" / "a.png.report.json").touch()
+
+    assert outputs(plan("a.png", output="safe")) == {"a.png": "safe/a.png"}
+    assert outputs(plan("a.png", output="safe", report=True, overwrite=True)) == {"a.png": "safe/a.png"}
+    (failure,) = plan("a.png", output="safe", report=True).failures
+    assert str(failure.error) == "safe/a.png.report.json exists; --overwrite replaces it, -o writes elsewhere"
+    assert failure.error.exit_code == ExitCode.USAGE
 
 
 def test_outputs_are_never_taken_as_inputs(here: Path) -> None:
@@ -218,6 +276,52 @@ def test_what_fails_alone_does_not_stop_the_others(here: Path) -> None:
         assert str(failure.error).startswith(f"{failure.source}: ")
         assert "\n" not in str(failure.error)
         assert failure.error.exit_code == ExitCode.INPUT
+
+
+def test_a_folder_tells_what_it_holds_beside_photos_and_videos(here: Path) -> None:
+    make_image(here / "trip" / "a.png")
+    (here / "trip" / "sub").mkdir()
+    for name in ("a.HEIC", "sub/b.heic", "sub/c.avif", "plain", ".hidden.heic"):
+        (here / "trip" / name).touch()
+
+    batch = plan("trip")
+
+    assert list(outputs(batch)) == ["trip/a.png"]
+    assert {str(path) for path in batch.passed_over} == {"trip/a.HEIC", "trip/sub/b.heic", "trip/sub/c.avif", "trip/plain"}
+    assert kinds_of(batch.passed_over) == "2 .heic, 1 .avif, 1 without suffix"
+    (failure,) = plan("trip/sub").failures
+    assert str(failure.error).endswith("no picture and no video in this folder that Veil reads (but 1 .avif, 1 .heic)")
+
+
+def test_a_still_picture_that_is_no_photo_is_not_made_a_video(here: Path) -> None:
+    make_image(here / "a.bmp")
+    make_image(here / "a.jpg").rename(here / "plain")
+
+    batch = plan("a.bmp", "plain")
+
+    assert outputs(batch) == {}
+    assert [failure.error.exit_code for failure in batch.failures] == [ExitCode.INPUT] * 2
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".png"])
+def test_a_name_that_cannot_be_used_fails_alone(here: Path, suffix: str) -> None:
+    make = make_video if suffix == ".mp4" else make_image
+    good, odd, long = f"good{suffix}", os.fsdecode(b"odd\xff") + suffix, "x" * 251 + suffix
+    for name in (good, odd, long):
+        make(here / good).rename(here / name)
+    make(here / good)
+
+    batch = plan(good, odd, long)
+
+    assert outputs(batch) == {good: f"good_anonymized{suffix}"}
+    assert [(str(failure.error), failure.error.exit_code) for failure in batch.failures] == [
+        (f"{odd}: its name is not UTF-8; rename it", ExitCode.INPUT),
+        (f"{'x' * 251}_anonymized{suffix}: the name is too long; choose another one with -o", ExitCode.OUTPUT),
+    ]
+    assert set(outputs(plan(good, long, output="safe"))) == {good, long}
+    assert set(outputs(plan(good, long, output="safe", report=True))) == {good}
+    (failure,) = plan(good, output=os.fsdecode(b"\xff/")).failures
+    assert failure.error.exit_code == ExitCode.OUTPUT
 
 
 def test_a_place_that_cannot_hold_files_is_an_error_of_the_output(here: Path) -> None:

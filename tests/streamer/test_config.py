@@ -10,8 +10,9 @@ import msgspec
 import pytest
 import yaml
 
+from models import geometry
 from models.backends import BACKEND_NAMES
-from streamer.config import AnonymizeSettings, make_settings, merge_values, read_settings_file
+from streamer.config import AnonymizeSettings, FilterSettings, make_settings, merge_values, read_settings_file
 from streamer.docstrings import field_sentences, sentence_of
 from streamer.errors import ExitCode, UsageError
 
@@ -49,6 +50,10 @@ def sentences_of_the_code(kind: type[msgspec.Struct], prefix: str = "") -> dict[
         else:
             sentences[key] = field_sentences(kind)[field.name]
     return sentences
+
+
+def test_faces_are_evaluated_with_the_mask_of_serving() -> None:
+    assert FilterSettings().margin == geometry.SERVED_MARGIN
 
 
 def test_the_shipped_file_explains_every_key_in_the_words_of_the_code() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode, encodebytes
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -143,3 +144,29 @@ def test_metadata_is_dropped_and_named_unless_it_is_kept(tmp_path: Path) -> None
     assert kept.metadata == {"title": "t", "comment": "Anonymized by Veil. c"}
     assert [chapter.title for chapter in kept.chapters] == ["one"]
     assert kept.dropped == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("METADATA_BLOCK_PICTURE", "aGVsbG8="),
+        ("CoverArt", "x"),
+        ("thumbnail_base64", "x"),
+        ("com.apple.photo", "x"),
+        ("synopsis", "word " * 201),
+        ("synopsis", b64encode(bytes(range(256))).decode()),
+        ("synopsis", encodebytes(bytes(range(250))).decode()),
+        ("comment", b64encode(bytes(range(256))).decode()),
+        ("k" * 61, "x"),
+    ],
+)
+def test_tags_that_may_hold_a_picture_are_never_kept(tmp_path: Path, key: str, value: str) -> None:
+    chapter = {"id": 1, "start": 0, "end": 200, "time_base": Fraction(1, 1000), "metadata": {"title": value}}
+    source = write_clip(
+        tmp_path / "a.mkv", Clip(metadata={"title": "A day at the sea, " + "all day " * 50, key: value}, chapters=[chapter])
+    )
+    plan = plan_output(probe(source), VideoSettings(), ("all",), tmp_path / "out")
+    assert set(plan.metadata) == {"title", "comment"}
+    assert plan.metadata["comment"] == "Anonymized by Veil"
+    assert any(sentence.startswith("Tags are dropped, because they may hold a picture: ") for sentence in plan.dropped)
+    assert [chapter.title for chapter in plan.chapters] == ["" if len(value) > 10 else value]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from streamer.config import FilterSettings
 from streamer.errors import UsageError
-from streamer.filters import FILTERS, check_filter, mask_margin, open_filter, read_image
+from streamer.filters import FILTERS, check_filter, open_filter, read_image
 from streamer.masks import FaceMask, face_mask, region_size
 from streamer.raw_pictures import RgbPicture
 
@@ -191,12 +191,6 @@ def picture_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_large_image_is_made_small_once(tmp_path: Path) -> None:
     Image.new("L", (3000, 1500)).save(tmp_path / "large.png")
     assert read_image(str(tmp_path / "large.png")).shape == (512, 1024, 3)
-
-
-def test_what_is_painted_takes_in_hair_line_and_chin_unless_a_margin_is_named() -> None:
-    assert mask_margin(FilterSettings(name="gan")) > mask_margin(FilterSettings(name="pixelate")) > 0
-    for name in FILTERS:
-        assert mask_margin(FilterSettings(name=name, margin=0.0)) == 0.0
 
 
 def test_an_unknown_filter_is_refused_by_its_key_with_the_names_there_are() -> None:

@@ -92,11 +92,20 @@ def test_a_report_that_is_not_finished_leaves_nothing(files: tuple[Path, Path]) 
 def test_an_older_report_stays_until_the_new_one_is_finished(files: tuple[Path, Path]) -> None:
     source, output = files
     report_path(output).write_text("old")
-    with closing(ReportWriter(output, AnonymizeSettings())) as report:
+    with closing(ReportWriter(output, AnonymizeSettings(overwrite=True))) as report:
         assert report_path(output).read_text() == "old"
         report.finish(source=source, output=output, facts={})
 
     assert json.loads(report_path(output).read_text())["schema"] == SCHEMA
+
+
+def test_a_report_that_came_meanwhile_is_not_replaced_unasked(files: tuple[Path, Path]) -> None:
+    source, output = files
+    with closing(ReportWriter(output, AnonymizeSettings())) as report:
+        report_path(output).write_text("somebody else's")
+        with pytest.raises(OutputError, match="exists by now"):
+            report.finish(source=source, output=output, facts={})
+    assert report_path(output).read_text() == "somebody else's"
 
 
 def test_a_long_video_needs_no_more_memory_than_a_short_one(files: tuple[Path, Path]) -> None:

@@ -63,6 +63,16 @@ def test_the_output_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "clip.mp4").stat().st_mode) == 0o640
 
 
+def test_a_private_output_is_for_its_owner(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        temporary = TemporaryOutput(tmp_path / "proof.html", is_private=True)
+        temporary.commit(overwrite=False)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "proof.html").stat().st_mode) == 0o600
+
+
 def test_a_long_name_leaves_room_for_the_mark(tmp_path: Path) -> None:
     name = "ö" * 124 + ".mp4"
     temporary = TemporaryOutput(tmp_path / name)

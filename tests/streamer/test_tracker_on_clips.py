@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from models.detectors import CenterFaceDetector, Effort, RgbImage, image_render
 from models.faces import Faces, no_faces
 from streamer.config import FilterSettings, TrackerSettings
-from streamer.filters import mask_margin
 from streamer.tracker import TrackedFrame, Tracker
 from tests.streamer.portraits import portrait
 
@@ -29,9 +28,6 @@ WALKERS: tuple[Corner, ...] = (
     lambda number: (-60 + 7.0 * number, 15),  # enters on the left and leaves on the right: four face widths a second
     lambda number: (330 - 4.0 * number, 120 + 25 * np.sin(number / 5)),  # bobs the other way; their ways cross
 )
-
-MARGIN = mask_margin(FilterSettings(name="pixelate"))
-"""The least by which any filter grows a box."""
 
 
 @cache
@@ -61,11 +57,11 @@ def area(box: NDArray[np.float64]) -> float:
 
 
 def covered_part(box: NDArray[np.float64], frame: TrackedFrame) -> float:
-    """Part of a box under the tracked boxes and the margin that every filter adds at least."""
+    """Part of a box under the tracked boxes and the margin that every filter adds."""
     xs, ys = np.linspace(box[0], box[2], 42)[1:-1], np.linspace(box[1], box[3], 42)[1:-1]
     covered = np.zeros((len(ys), len(xs)), np.bool_)
     for x1, y1, x2, y2 in frame.boxes:
-        margin_x, margin_y = MARGIN * (x2 - x1), MARGIN * (y2 - y1)
+        margin_x, margin_y = FilterSettings().margin * (x2 - x1), FilterSettings().margin * (y2 - y1)
         covered |= ((ys >= y1 - margin_y) & (ys <= y2 + margin_y))[:, None] & ((xs >= x1 - margin_x) & (xs <= x2 + margin_x))
     return float(covered.mean())
 

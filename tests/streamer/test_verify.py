@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import signal
+import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from rich.console import Console
 from models import recognition
 from models.recognition import RecognizerError
 from streamer.errors import ExitCode
+from streamer.probe import MADE_BY_VEIL
 from streamer.verify.album import Album
 from streamer.verify.examination import Examination
 from streamer.verify.footage import open_footage
@@ -84,6 +88,7 @@ def test_a_covered_face_is_proven_gone(original: Path, tmp_path: Path, capsys: p
     shown = capsys.readouterr().out
     assert shown.startswith("CLEAN: no face of the original shows\n")
     assert "not measured: switched off" in shown
+    assert "  warning        The anonymized file does not bear Veil's mark" in shown
     assert page.read_text().startswith("<!doctype html>")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["proof.html", "safe.mp4"]
 
@@ -185,6 +190,39 @@ def test_the_page_shows_the_anonymized_pictures_and_no_pixel_of_the_original(ori
     assert face[height // 3 : -height // 3, width // 3 : -width // 3].max() < 24
 
 
+def test_no_page_shows_what_may_be_an_original(tmp_path: Path) -> None:
+    clip = Clip(pts=range(0, 1024, 512))
+    first, unmarked = (write_clip(tmp_path / name, clip) for name in ("first.mp4", "unmarked.mp4"))
+    marked = write_clip(tmp_path / "marked.mp4", replace(clip, metadata={"comment": MADE_BY_VEIL}))
+    pages = {}
+    for second in (unmarked, marked):
+        assert verify(first, second, "--page", second.with_suffix(".html"), "--recognizer", "none") == ExitCode.DONE
+        pages[second] = second.with_suffix(".html").read_text()
+
+    assert jpegs(pages[unmarked]) == []
+    assert "No picture of it is shown here: it may be an original." in pages[unmarked]
+    assert len(jpegs(pages[marked])) == 2
+    assert "bear Veil&#x27;s mark" in pages[unmarked]
+    assert "bear Veil" not in pages[marked]
+    assert all('<h1 class="unproven">NOTHING PROVEN: ' in page for page in pages.values())
+    assert all("nothing is proven.</p>" in page for page in pages.values())
+
+
+def test_report_and_page_are_for_their_owner(original: Path, tmp_path: Path) -> None:
+    made = tmp_path / "proof.json", tmp_path / "proof.html"
+    made[1].touch(0o644)
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(original.read_bytes())
+
+    before = os.umask(0o022)
+    try:
+        verify(original, copy, "--report", made[0], "--page", made[1], "--overwrite", "--recognizer", "none")
+    finally:
+        os.umask(before)
+
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o600, 0o600]
+
+
 def test_the_page_needs_nothing_from_elsewhere_and_escapes_names(original: Path, tmp_path: Path) -> None:
     safe = write_footage(tmp_path / "<b>safe&.mp4", [blackout] * FRAMES)
     album = Album()
@@ -243,8 +281,8 @@ def test_without_a_face_there_was_nothing_to_compare(tmp_path: Path, capsys: pyt
 
     assert verify(one, two) == ExitCode.DONE
     shown = capsys.readouterr().out
-    assert shown.startswith("CLEAN: no face was found in the original\n")
-    assert "there was nothing to compare" in shown
+    assert shown.startswith("NOTHING PROVEN: no face was found in the original\n")
+    assert "  warning        No face was found in the original, so that there was nothing to compare" in shown
 
 
 def test_without_a_recogniser_it_is_said_how_to_get_one(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 
 from streamer.errors import ExitCode
+from streamer.images import SOFTWARE
+from streamer.probe import MADE_BY_VEIL
+from tests.media import Clip, write_clip
 from tests.streamer.portraits import (
     FRAMES,
     blackout,
@@ -93,6 +96,26 @@ def test_wrong_arguments_give_one_line_and_exit_code_2(
 
     assert capsys.readouterr().err.startswith(f"veil verify: {message}")
     assert Path("done.json").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["safe.mp4", "safe.mkv", "safe.png", "safe.jpg"])
+def test_what_veil_made_is_no_original(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (tmp_path / name, tmp_path / f"original{Path(name).suffix}"):
+        if path.suffix in (".png", ".jpg"):
+            exif = Image.Exif()
+            exif[305] = SOFTWARE if path.stem == "safe" else "a camera"
+            Image.fromarray(frame(0)).save(path, exif=exif)
+        else:
+            write_clip(path, Clip(metadata={"comment": f"{MADE_BY_VEIL} 1.0"} if path.stem == "safe" else {}))
+    before = sorted(tmp_path.iterdir())
+
+    assert verify(*before[::-1], "--page", tmp_path / "proof.html", "--report", tmp_path / "proof.json") == ExitCode.USAGE
+
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"veil verify: {tmp_path / name}: was made by Veil and is no original; name the original first")
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_file_against_itself_and_a_folder_that_is_not_there_are_refused(
