@@ -10,7 +10,7 @@ from rich.console import Console
 from streamer.cli import exit_codes_text
 from streamer.errors import ExitCode
 from streamer.live.addresses import output_kind
-from streamer.live.checks import check_machine, objection_to_folder, warnings_of, warnings_of_page
+from streamer.live.checks import check_machine, objection_to_writing, warnings_of, warnings_of_page
 from streamer.live.config import OutputSettings, StreamSettings
 from streamer.live.loading import Address, Loaded, load_serve_settings
 from streamer.live.probing import Answer, Request, probe
@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = "veil check FILE [--probe]"
     parser.add_argument("file", metavar="FILE", type=Path, help="YAML file as for veil serve")
     parser.add_argument(
-        "--probe", action="store_true", help="open every input for a moment, and try whether the outputs accept connections"
+        "--probe",
+        action="store_true",
+        help="open every input for a moment, and try whether the outputs accept connections and folders can be written",
     )
     parser.epilog = f"""\
 examples:
@@ -110,7 +112,7 @@ def _probe(console: Console, loaded: Loaded) -> ExitCode:
     for address in loaded.outputs:
         kind = output_kind(address.url)
         if kind in ("hls", "recording"):
-            objection = objection_to_folder(Path(address.url) if kind == "recording" else Path(address.url).parent)
+            objection = objection_to_writing(Path(address.url) if kind == "recording" else Path(address.url).parent)
             folders[address.key] = Answer(works=objection is None, fact=objection or "can be written")
         else:
             requests[address.key] = Request(kind="output", url=address.url, transport="tcp", timeout_s=_OUTPUT_TIMEOUT_S)

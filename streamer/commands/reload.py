@@ -65,6 +65,7 @@ def _await_outcome(daemon: Daemon, before: ServeStatus) -> ServeStatus:
             now = ask_status(daemon)
         except UnreachableError:
             continue  # its page may be what was restarted
-        if now.reloads > before.reloads or now.reload_error != before.reload_error:
+        is_over = now.reloads > before.reloads or now.reloads_refused > before.reloads_refused
+        if is_over or now.reload_error != before.reload_error:
             return now
     raise InternalError(f"{daemon.address}: no word of the reload within {DEADLINE_S:g} s; the daemon's log tells more")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ from rich.console import Console
 
 from streamer.cli import exit_codes_text
 from streamer.errors import ExitCode, OutputError, UsageError
+from streamer.live.addresses import output_kind
+from streamer.live.checks import objection_to_writing
 from streamer.live.daemon import serve
 from streamer.live.loading import load_serve_settings
+from streamer.live.web.listening import check_address
 from streamer.telemetry import configure_logging
 
 _EXAMPLES = """\
@@ -27,6 +31,8 @@ SIGHUP, or veil reload, reads the file again and starts only what has changed.
 """
 _DEMO_SIZE, _DEMO_RATE = (640, 360), 15
 """As a small camera has it: a machine with two cores keeps up."""
+_HOST = "127.0.0.1"
+_OUTPUT_KEY = "streams[0].outputs[0]"
 _LEVELS = {-1: "WARNING", 0: "INFO"}
 
 
@@ -42,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    if arguments.demo == (arguments.file is not None):
+    if arguments.demo and arguments.file is not None:
+        raise UsageError(f"only one of both: {arguments.file} or --demo")
+    if not arguments.demo and arguments.file is None:
         raise UsageError("name a file of settings, or use --demo")
     if arguments.output is not None and not arguments.demo:
         raise UsageError("--output goes with --demo; with a file, outputs stand in the file")
@@ -61,13 +69,39 @@ def _demo(output: str | None) -> Iterator[Path]:
     say = Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print
     with tempfile.TemporaryDirectory(prefix="veil-demo-") as folder:
         clip, path = Path(folder, "demo.mp4"), Path(folder, "stream.yaml")
+        to = output or str(Path(folder, "hls", "demo.m3u8"))
+        stream = {"name": "demo", "input": str(clip), "loop": True, "outputs": [to]}
+        address = page_address()
+        path.write_text(yaml.safe_dump({"http": {"address": address}, "streams": [stream]}))
+        _check_demo(path)
         say("making a clip of people who do not exist ...")
         try:
             make_demo_clip(clip, size=_DEMO_SIZE, rate=_DEMO_RATE)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written ({error.strerror})") from None
-        to = output or str(Path(folder, "hls", "demo.m3u8"))
-        stream = {"name": "demo", "input": str(clip), "loop": True, "outputs": [to]}
-        path.write_text(yaml.safe_dump({"streams": [stream]}))
-        say(f"the status page: http://127.0.0.1:8700    the stream: {to}    Ctrl-C ends it")
+        say(f"the status page: http://{address}    the stream: {to}    Ctrl-C ends it")
         yield path
+
+
+def page_address(port: int = 8700) -> str:
+    """Of the demonstration's status page: the usual port, or another one where that is taken."""
+    try:
+        check_address(_HOST, port)
+    except OutputError:
+        with socket.socket() as chosen:
+            chosen.bind((_HOST, 0))
+            port = chosen.getsockname()[1]
+    return f"{_HOST}:{port}"
+
+
+def _check_demo(path: Path) -> None:
+    """Before the clip is made. Raises UsageError or OutputError, which name --output and not a file that the user does not have."""
+    try:
+        (address,) = load_serve_settings(path).outputs
+    except UsageError as error:
+        raise UsageError(str(error).removeprefix(f"{path}: ").replace(_OUTPUT_KEY, "--output")) from None
+    kind = output_kind(address.url)
+    if kind in ("hls", "recording"):
+        objection = objection_to_writing(Path(address.url) if kind == "recording" else Path(address.url).parent)
+        if objection is not None:
+            raise OutputError(f"--output: {objection}")

@@ -22,6 +22,7 @@ _INPUTS: dict[str, InputKind] = {
 }
 _OUTPUTS: dict[str, OutputKind] = {"rtsp": "rtsp", "rtsps": "rtsp", "rtmp": "rtmp", "rtmps": "rtmp", "srt": "srt"}
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443, "http": 80, "https": 443}
+_FILE_ENDINGS = (".mp4", ".m4v", ".mkv", ".mov", ".avi", ".webm", ".flv", ".ts", ".mpg", ".mpeg", ".m3u", ".jpg", ".png")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -57,6 +58,11 @@ def output_kind(text: str) -> OutputKind:
     scheme = scheme_of(text)
     if scheme is None:
         _check_path(text)
+        if text.lower().endswith(_FILE_ENDINGS):
+            raise AddressError(
+                "is named like a file; recordings go into a folder (a / at the end makes this one), "
+                "HLS to a path that ends in .m3u8"
+            )
         return "hls" if text.endswith(".m3u8") else "recording"
     if scheme not in _OUTPUTS:
         known = ", ".join(f"{name}://" for name in _OUTPUTS)

@@ -23,7 +23,10 @@ AT_ONCE = "the picture changed"
 
 
 class CameraRun:
-    """Keeper of the camera's process. on_message: hears what it says but that it is lost; on_lost: why, and whether it died."""
+    """Keeper of the camera's process.
+
+    on_message: hears what it says but that it is lost; on_lost: why, and whether it died; on_end: that a file has been played.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class CameraRun:
         next_session: Callable[[], int],
         on_message: Callable[[Child, Message, bytes], None],
         on_lost: Callable[[str, Died | None], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._crew = crew
         self._settings = settings
@@ -43,6 +47,7 @@ class CameraRun:
         self._next_session = next_session
         self._on_message = on_message
         self._on_lost = on_lost
+        self._on_end = on_end
         # A camera's own time limit comes first; this one is for a process that does not even keep that.
         hang_limit_s = settings.read_timeout_s + _SILENCE_BEYOND_S
         self._process = KeptProcess(crew, "camera", self, hang_limit_s=hang_limit_s)
@@ -74,7 +79,9 @@ class CameraRun:
     def received(self, child: Child, message: Message, payload: bytes) -> None:
         match message:
             case CameraLost(session=session, reason=reason):
-                if session == self._session:
+                if session == self._session and message.is_end and self._process.has_worked:
+                    self._on_end()
+                elif session == self._session:
                     self.lose(self._wording.redact(reason))
             case CameraOpened(session=session):
                 if session == self._session:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -177,13 +178,30 @@ def _warnings_of_places(loaded: Loaded) -> Iterator[str]:
 
 
 def objection_to_folder(folder: Path) -> str | None:
-    """Why nothing can be written there; None where it can, also where the folder has yet to be made."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    """Why nothing can be written there; None where it can, also where the folder has yet to be made. Writes nothing."""
+    there = _nearest(folder)
     if not there.is_dir():
         return f"{there} is not a folder"
     if not os.access(there, os.W_OK | os.X_OK):
         return f"{there} cannot be written by this user"
     return None
+
+
+def objection_to_writing(folder: Path) -> str | None:
+    """The same, tried with a temporary file there or in the nearest folder that exists."""
+    if objection := objection_to_folder(folder):
+        return objection
+    there = _nearest(folder)
+    try:
+        with tempfile.TemporaryFile(dir=there, prefix=".veil-check-"):
+            return None
+    except OSError as error:
+        return f"{there} cannot be written ({error.strerror})"
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or what exists of its path."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
 
 
 def _enabled(loaded: Loaded) -> list[StreamSettings]:

@@ -18,6 +18,7 @@ from streamer.errors import ExitCode, VeilError
 from streamer.filters import needs_keypoints
 from streamer.forkserver import ForkServer
 from streamer.live.addresses import split_address
+from streamer.live.attention import attention_line
 from streamer.live.checks import check_machine, check_page, warnings_of
 from streamer.live.config import ServeSettings, StreamSettings
 from streamer.live.crew import Crew
@@ -28,9 +29,10 @@ from streamer.live.loading import Loaded, load_serve_settings
 from streamer.live.messages import Preview, PreviewWanted, WebSetup
 from streamer.live.resources import Memory, allow_descriptors, cpu_s
 from streamer.live.secrets import Secrets
+from streamer.live.shared import Shared, addresses_of
 from streamer.live.signals import Signals
 from streamer.live.status import ServeStatus
-from streamer.live.stream import Shared, StreamRun, addresses_of
+from streamer.live.stream import StreamRun
 from streamer.live.web_server import WebServer
 from streamer.messages import DetectedFrame, RawFrame
 from streamer.redaction import redact
@@ -99,7 +101,7 @@ class Daemon:
         self._sessions = itertools.count(1)
         self._version = version("veilstream")
         self._started = time.time()
-        self._reloads = 0
+        self._reloads = self._reloads_refused = 0
         self._reload_error: str | None = None
         self._is_ready = False
         self._told_status = ""
@@ -142,12 +144,13 @@ class Daemon:
             backend = check_machine(loaded)
         except VeilError as error:
             self._reload_error = redact(str(error))
+            self._reloads_refused += 1
             logger.error("not reloaded, all goes on as before: {}", self._reload_error)
         else:
             self._reload_error = None
             self._apply(loaded, backend)
+            self._reloads += 1
             logger.info("reloaded {}", self._path)
-        self._reloads += 1
         self._status_at_s = 0.0
         if self._is_ready:
             self._manager.ready()
@@ -165,6 +168,7 @@ class Daemon:
         spent_s = self._supervisor.cpu_s()
         for pid, role in self._crew.roles.items():
             spent_s[role] = spent_s.get(role, 0.0) + cpu_s(pid)
+        streams = tuple(stream.status() for stream in self._streams.values())
         return ServeStatus(
             version=self._version,
             pid=os.getpid(),
@@ -174,13 +178,15 @@ class Daemon:
             is_healthy=not any(stream.is_given_up or stream.is_silent(now_s) for stream in self._streams.values()),
             config=str(self._path),
             reloads=self._reloads,
+            reloads_refused=self._reloads_refused,
             reload_error=self._reload_error,
             backend=self._backend,
             detectors=self._detectors.processes,
             detector_restarts=self._detectors.restarts,
             cpu_s=spent_s,
             memory_bytes=self._memory.total_bytes,
-            streams=tuple(stream.status() for stream in self._streams.values()),
+            streams=streams,
+            attention=attention_line(streams),
         )
 
     # Parts.
@@ -235,7 +241,7 @@ class Daemon:
         for name, stream in list(self._streams.items()):
             same = wanted.get(name)
             is_same = same is not None and same == stream.settings and addresses_of(same, self._wording) == stream.addresses
-            if not is_same or is_new_crew:
+            if not is_same or is_new_crew or stream.has_ended:
                 stream.stop(STOP_GRACE_S)
                 del self._streams[name]
         if is_new_crew:
@@ -288,15 +294,21 @@ class Daemon:
 
     def _is_alive(self, now_s: float) -> bool:
         """Frames go out, or slates: not a single one is only right where none can be expected."""
-        should = [stream for stream in self._streams.values() if not stream.is_given_up]
+        should = [stream for stream in self._streams.values() if not (stream.is_given_up or stream.has_ended)]
         return not should or any(not stream.is_silent(now_s) for stream in should)
+
+    def _what_is_ready(self) -> str:
+        waits = [name for name, stream in self._streams.items() if not stream.has_sent]
+        if waits:
+            return f"of {', '.join(waits)} nothing can be expected now, every other stream has made a picture or a slate"
+        return "every stream has made a picture or a slate for its outputs"
 
     def _tell(self, now_s: float) -> None:
         self._memory.measure((os.getpid(), *self._crew.roles))
         if not self._is_ready and all(stream.is_ready for stream in self._streams.values()):
             self._is_ready = True
             self._manager.ready()
-            logger.info("ready: every stream has sent a picture")
+            logger.info("ready: {}", self._what_is_ready())
         status = self.status()
         if self._web is not None:
             self._web.show(status)
@@ -311,9 +323,10 @@ def summary(status: ServeStatus, page_trouble: str | None) -> str:
     states = [stream.state for stream in status.streams]
     counted = {state: states.count(state) for state in dict.fromkeys(states)}
     parts = [f"{count} {state.replace('_', ' ')}" for state, count in counted.items()]
+    attention = f"; {status.attention}" if status.attention is not None else ""
     refused = f"; reload refused: {status.reload_error}" if status.reload_error is not None else ""
     away = f"; status page away: {page_trouble}" if page_trouble is not None else ""
-    return f"{len(states)} streams: {', '.join(parts)}{refused}{away}"
+    return f"{len(states)} streams: {', '.join(parts)}{attention}{refused}{away}"
 
 
 def _token(settings: ServeSettings, wording: _Wording) -> str | None:

@@ -104,7 +104,7 @@ class PictureFlow:
             case RawFrame(stream=number) if number == ours:
                 self._take(message)
             case FramesSkipped(session=number) if number == ours:
-                self._statistics.frame_in(time.monotonic())
+                self._statistics.frame_in(time.monotonic(), is_wanted=message.reason != "rate")
                 self._statistics.dropped[message.reason] += message.frames
             case AnonymizedFrame(stream=number) if number == ours:
                 self._send_to_sink(message, payload)

@@ -88,6 +88,8 @@ class CameraLost(Message, frozen=True, kw_only=True):
 
     session: int
     reason: str
+    is_end: bool = False
+    """Of a file that has been played and is not to be played again."""
 
 
 class LiveDetectorSetup(Message, frozen=True, kw_only=True):

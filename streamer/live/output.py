@@ -54,13 +54,16 @@ class OutputRun:
         self._sizes: list[int] = []
         self._outstanding_bytes = 0
         self._waits_for_keyframe = True
+        self._is_stopped = False
         self._packets = self._dropped = self._reconnects = 0
         self._last_error: str | None = None
 
     @property
     def state(self) -> OutputState:
+        if self._is_stopped:
+            return "ended"
         if self._process.child is None:
-            return "retrying"
+            return "retrying" if self._reconnects else "connecting"
         return "connected" if self._process.has_worked else "connecting"
 
     def tick(self, now_s: float) -> None:
@@ -68,6 +71,7 @@ class OutputRun:
 
     def stop(self, grace_s: float) -> None:
         """The publisher completes its files and takes its leave."""
+        self._is_stopped = True
         self._process.stop(grace_s)
 
     def announce(self, sound: SoundOpened) -> None:

@@ -61,6 +61,10 @@ class CameraLostError(Exception):
     """The connection is over; the message says why, without the address."""
 
 
+class FileEndError(CameraLostError):
+    """A file has been played, and is not to be played again."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LiveFrame:
     """A picture as it left the decoder."""
@@ -201,7 +205,9 @@ class LiveReader:
                     continue
             except (av.FFmpegError, OSError) as error:
                 raise CameraLostError(explain(error)) from None
-            raise CameraLostError("the file is at its end" if self._is_file else "it ended the stream")
+            if self._is_file and not self._setup.loop:
+                raise FileEndError("the file is at its end")
+            raise CameraLostError("the file holds nothing to play" if self._is_file else "it ended the stream")
 
     def _begin_anew(self) -> None:
         self._loop_shift_s = self._end_s - self._begin_s

@@ -20,8 +20,6 @@ _REMEMBERED_INTERVALS = 9
 
 Trouble = Literal["starting", "no signal", "too slow", "failed"]
 """Why there is no picture, as viewers are told."""
-_AWAY: tuple[Trouble, ...] = ("no signal", "failed")
-"""There is nothing to be patient for then."""
 
 
 class SlatePace:
@@ -60,12 +58,23 @@ class SlatePace:
             self._is_showing, self._last_s = True, now_s
         return is_due
 
+    def lacks_picture(self, now_s: float) -> bool:
+        """Whether viewers see slates for want of a picture, or would see them."""
+        return self._is_showing or now_s - self.last_output_s >= self._patience_s()
+
+    def is_later_than_usual(self, now_s: float) -> bool:
+        """Whether the last picture is longer ago than usual, however long that is; False before the first."""
+        return self._last_picture_s is not None and now_s - self._last_picture_s >= self._longest_usual_s()
+
     def _patience_s(self) -> float:
+        return min(self._longest_usual_s(), MOST_PATIENCE_S)
+
+    def _longest_usual_s(self) -> float:
         if not self._intervals_s:
             return SILENT_S
         # The median, as one long outage says nothing of what is usual.
         usual_s = sorted(self._intervals_s)[len(self._intervals_s) // 2]
-        return min(max(_USUAL_INTERVALS * usual_s, _LEAST_PATIENCE_S), MOST_PATIENCE_S)
+        return max(_USUAL_INTERVALS * usual_s, _LEAST_PATIENCE_S)
 
 
 class SlateSender:
@@ -82,11 +91,11 @@ class SlateSender:
         self.pace = SlatePace(origin_s)
         self._is_under_way = False
 
-    def tick(self, now_s: float, trouble: Trouble) -> None:
-        """Send the next one, if it is due. trouble: why there is no picture, if there is none."""
+    def tick(self, now_s: float, trouble: Trouble, *, is_away: bool) -> None:
+        """Send the next one, if it is due. trouble: why there is no picture, if there is none. is_away: the camera is."""
         if not self._is_enabled or self._is_under_way or self._stages.lacks("live-sink"):
             return
-        if not self.pace.is_due(now_s, is_away=trouble in _AWAY):
+        if not self.pace.is_due(now_s, is_away=is_away):
             return
         self._is_under_way = True
         # As late as pictures are, so that the next one is not earlier.

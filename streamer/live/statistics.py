@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
+from streamer.live.attention import attention_of
 from streamer.live.condition import Condition
 from streamer.live.config import StreamSettings
 from streamer.live.messages import CameraOpened
@@ -78,14 +79,26 @@ class StreamStatistics:
     restarts: Counter[str] = field(default_factory=Counter)
     rate_in: Rate = field(default_factory=Rate)
     rate_out: Rate = field(default_factory=Rate)
+    rate_wanted: Rate = field(default_factory=Rate)
+    """Of the frames that came in and that `max_fps` lets through."""
     latencies: Latencies = field(default_factory=Latencies)
+    frames_owed: int = 0
+    """Such frames of this connection since one went out last: many where the machine is too slow, few where the camera is."""
 
-    def frame_in(self, now_s: float) -> None:
+    def camera_opened(self) -> None:
+        self.frames_owed = 0
+
+    def frame_in(self, now_s: float, *, is_wanted: bool = True) -> None:
+        """is_wanted: `max_fps` lets it through."""
         self.frames_in += 1
         self.rate_in.count(now_s)
+        if is_wanted:
+            self.frames_owed += 1
+            self.rate_wanted.count(now_s)
 
     def frame_out(self, now_s: float, captured_s: float) -> None:
         self.frames_out += 1
+        self.frames_owed = 0
         self.rate_out.count(now_s)
         self.latencies.add(now_s, now_s - captured_s)
 
@@ -148,4 +161,5 @@ def stream_status(
         outputs=outputs,
         errors=tuple(condition.events),
         is_silent=is_silent,
+        attention=attention_of(condition.state, outputs, is_silent=is_silent),
     )

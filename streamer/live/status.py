@@ -12,10 +12,12 @@ import msgspec
 LATENCY_BOUNDS_S = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 """Upper bounds of the buckets of the histogram of latencies; one more bucket holds what is longer."""
 
-StreamState = Literal["starting", "running", "no_signal", "failed", "stopped"]
-"""starting: no frame yet. running: safe frames go out. no_signal: the camera is away and looked for. failed: given up."""
+StreamState = Literal["starting", "running", "no_signal", "too_slow", "failed", "ended", "stopped"]
+"""starting: no frame yet. running: safe frames go out. no_signal: the camera is away and looked for.
+too_slow: the camera sends, but no picture is ready in time, and slates go out instead. failed: given up.
+ended: a file has been played."""
 
-OutputState = Literal["connecting", "connected", "retrying", "failed"]
+OutputState = Literal["connecting", "connected", "retrying", "failed", "ended"]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +80,7 @@ class StreamStatus(Status, frozen=True, kw_only=True):
     """Frames by reason: overload (before detection), no_slot (before the pipeline), late (after it), unconfirmed (looked at
     quickly, without a thorough look near it), rate (max_fps), lost (with a process or a connection that ended)."""
     covered_whole: dict[str, int]
-    """Frames by reason: corrupt, undetectable."""
+    """Frames by reason: corrupt (damaged data), undetectable (no detector had an answer in time)."""
     covers: dict[str, int]
     """Covered faces by reason: detected, reached_back, bridged, held."""
     fallbacks: dict[str, int]
@@ -95,6 +97,8 @@ class StreamStatus(Status, frozen=True, kw_only=True):
     """The last ones, newest first."""
     is_silent: bool = False
     """Not given up, and yet it has sent neither a frame nor a slate in the last seconds."""
+    attention: str | None = None
+    """Why a person should look at it, in a few words; None where nobody needs to."""
 
 
 class ServeStatus(Status, frozen=True, kw_only=True):
@@ -106,13 +110,13 @@ class ServeStatus(Status, frozen=True, kw_only=True):
     """Seconds since the epoch."""
     now: float
     is_ready: bool
-    """Every enabled stream has sent a safe frame or its slate."""
+    """Every enabled stream has made a safe frame or its slate for its outputs, or cannot be expected to."""
     is_healthy: bool
     """No stream is given up, and each has sent something in the last seconds."""
     config: str
     """The path of the file."""
     reloads: int
-    """Since the start, those that were refused too; counted when one is over."""
+    """Since the start, those that were carried out; counted when one is over."""
     reload_error: str | None
     """Why the newest reload was refused; None where it was not."""
     backend: str
@@ -123,3 +127,7 @@ class ServeStatus(Status, frozen=True, kw_only=True):
     memory_bytes: int
     """Of all processes together, shared memory counted once where the kernel says so (PSS)."""
     streams: tuple[StreamStatus, ...]
+    reloads_refused: int = 0
+    """Since the start, those whose file was not valid, so that nothing was changed."""
+    attention: str | None = None
+    """How many streams need attention, in words, also of a daemon that is healthy; None where none does."""

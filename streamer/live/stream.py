@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from loguru import logger
 
@@ -14,9 +13,7 @@ from streamer.errors import InternalError
 from streamer.live.camera import CameraRun
 from streamer.live.condition import Condition
 from streamer.live.config import StreamSettings
-from streamer.live.crew import DISMISSAL_S, Crew
-from streamer.live.detectors import Detectors
-from streamer.live.dispatch import LiveDispatcher
+from streamer.live.crew import DISMISSAL_S
 from streamer.live.flow import RESERVE_S, PictureFlow
 from streamer.live.messages import (
     CameraOpened,
@@ -28,10 +25,12 @@ from streamer.live.messages import (
     SlateWritten,
     SoundOpened,
 )
-from streamer.live.output import OutputRun, Wording
+from streamer.live.output import OutputRun
 from streamer.live.session import Session, plan_session
+from streamer.live.shared import Shared, addresses_of
 from streamer.live.slating import SlateSender, Trouble
 from streamer.live.stages import ROLES, StageRole, Stages
+from streamer.live.states import STARTING_S, next_state, trouble_of
 from streamer.live.statistics import StreamStatistics, stream_status
 from streamer.live.status import StreamStatus
 from streamer.messages import AudioPacket, Message
@@ -42,28 +41,12 @@ RESTARTS = RestartLimit(restarts=10, within_s=60.0)
 """Of a stream's own processes, cameras that go away not counted; with more it is given up."""
 GIVEN_UP_S = 300.0
 """Until a stream that was given up is tried again."""
+END_WAIT_S = 5.0
+"""The longest that what is under way has at the end of a file that is played."""
+END_GRACE_S = 8.0
+"""For outputs to complete their files and take their leave then."""
 SILENT_LIMIT_S = 10.0
 """A stream that has sent nothing for so long, although it should have, is not healthy."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """What the streams have in common."""
-
-    crew: Crew
-    dispatcher: LiveDispatcher
-    detectors: Detectors
-    wording: Wording
-    backend: str
-    hang_limit_s: float | None
-    """Of processes that run networks, where the backend is one that takes long to open; None for that of the table."""
-    next_session: Callable[[], int]
-    on_preview: Callable[[Preview], None]
-
-
-def addresses_of(settings: StreamSettings, wording: Wording) -> tuple[str, ...]:
-    """Of the input and the outputs, with their secrets: a stream with another password is another stream."""
-    return tuple(wording.resolve(text) for text in (settings.input, *(output.to for output in settings.targets)))
 
 
 class StreamRun:
@@ -86,6 +69,7 @@ class StreamRun:
             next_session=shared.next_session,
             on_message=self.received,
             on_lost=self._lose_camera,
+            on_end=self._end_soon,
         )
         self._outputs = [
             OutputRun(shared.crew, self.name, output, shared.wording, self._want_keyframe) for output in settings.targets
@@ -93,11 +77,16 @@ class StreamRun:
         self.addresses = addresses_of(settings, shared.wording)
         self.flow: PictureFlow | None = None
         """While the camera is there."""
+        self._camera_since_s = now_s
         self._deaths = Deaths(RESTARTS)
         self._given_up_until_s: float | None = None
         self._has_slates_only = False
         """While it is given up: its sink lives, and shows what is wrong."""
         self._has_failed = False
+        self._ends_at_s: float | None = None
+        """Once the file that it plays is at its end; what is under way has until then."""
+        self.has_ended = False
+        """The file has been played: nothing more is done."""
         self._condition = Condition(self.name)
         self._slates = SlateSender(
             self._stages, is_enabled=settings.slate, delay_s=settings.look_ahead_s + RESERVE_S, origin_s=now_s
@@ -106,6 +95,10 @@ class StreamRun:
 
     def tick(self, now_s: float) -> None:
         """What is due: processes to start, slates to send."""
+        if self._ends_at_s is not None and now_s >= self._ends_at_s:
+            self._end()
+        if self.has_ended:
+            return
         if self._given_up_until_s is not None:
             if now_s < self._given_up_until_s:
                 self._go_on_with_slates(now_s)
@@ -116,8 +109,11 @@ class StreamRun:
         self._camera.tick(now_s)
         for output in self._outputs:
             output.tick(now_s)
-        self._slates.tick(now_s, self._trouble())
-        self._set_state(now_s)
+        if self._ends_at_s is not None:
+            return  # nobody is told of a picture that is not to come
+        trouble = self._trouble(now_s)
+        self._slates.tick(now_s, trouble, is_away=self.flow is None and trouble != "starting")
+        self._set_state(now_s, trouble)
 
     def _go_on_with_slates(self, now_s: float) -> None:
         """As far as there is a sink while the stream is given up."""
@@ -125,7 +121,7 @@ class StreamRun:
             self._keep_stages(("live-sink",))
             for output in self._outputs:
                 output.tick(now_s)
-            self._slates.tick(now_s, self._trouble())
+            self._slates.tick(now_s, "failed", is_away=True)
 
     def stop(self, grace_s: float) -> None:
         """Sound and pictures that are under way are dropped, outputs completed."""
@@ -134,18 +130,22 @@ class StreamRun:
         self._stages.dismiss(DISMISSAL_S)
         for output in self._outputs:
             output.stop(grace_s)
-        self._condition.become("stopped")
+        if not self.has_ended:
+            self._condition.become("stopped")
+
+    @property
+    def has_sent(self) -> bool:
+        return bool(self.statistics.frames_out or self.statistics.slates)
 
     @property
     def is_ready(self) -> bool:
-        """It has sent a safe frame or its slate, or cannot be expected to."""
-        has_sent = bool(self.statistics.frames_out or self.statistics.slates)
-        has_ended = self._given_up_until_s is not None and not self._has_slates_only
-        return has_sent or has_ended or (self._has_failed and not self.settings.slate)
+        """It has made a safe frame or its slate for its outputs, or cannot be expected to."""
+        cannot_send = self._given_up_until_s is not None and not self._has_slates_only
+        return self.has_sent or self.has_ended or cannot_send or (self._has_failed and not self.settings.slate)
 
     def is_silent(self, now_s: float) -> bool:
         """It should have sent something of late and has not."""
-        if self._given_up_until_s is not None or (self.flow is None and not self.settings.slate):
+        if self.has_ended or self._given_up_until_s is not None or (self.flow is None and not self.settings.slate):
             return False
         return now_s - self._slates.pace.last_output_s > SILENT_LIMIT_S
 
@@ -236,12 +236,28 @@ class StreamRun:
             statistics=self.statistics,
             on_picture=self._slates.pace.picture,
         )
+        self._camera_since_s = time.monotonic()
+        self.statistics.camera_opened()
         self.flow.begin()
         sound = SoundOpened(audio=opened.audio, codec=opened.audio_codec)
         for output in self._outputs:
             output.announce(sound)
 
+    def _end_soon(self) -> None:
+        """The file is at its end."""
+        self._ends_at_s = time.monotonic() + min(self.settings.max_latency_ms / 1000, END_WAIT_S)
+
+    def _end(self) -> None:
+        """Outputs are completed; only a reload or another start plays the file again."""
+        self._ends_at_s = self._given_up_until_s = None
+        self.has_ended = True
+        self.stop(END_GRACE_S)
+        self._condition.become("ended")
+
     def _lose_camera(self, reason: str, died: Died | None) -> None:
+        if self._ends_at_s is not None:
+            self._end()
+            return
         self._end_session()
         self._has_failed = True
         self.statistics.reconnects += 1
@@ -285,19 +301,24 @@ class StreamRun:
 
     # What is seen from outside.
 
-    def _trouble(self) -> Trouble:
-        """Why there is no picture, if there is none."""
-        if self._given_up_until_s is not None:
-            return "failed"
-        if self.flow is None:
-            return "no signal" if self._has_failed else "starting"
-        return "too slow" if self.statistics.frames_out else "starting"
+    def _trouble(self, now_s: float) -> Trouble:
+        return trouble_of(
+            camera_for_s=now_s - self._camera_since_s if self.flow is not None else None,
+            has_failed=self._has_failed,
+            figures=self.statistics,
+            starting_s=self._shared.hang_limit_s or STARTING_S,
+        )
 
-    def _set_state(self, now_s: float) -> None:
-        if self.flow is not None and self.statistics.rate_out.per_second(now_s) > 0:
-            self._condition.become("running")
-        elif self.flow is None and self._has_failed:
-            self._condition.become("no_signal")
+    def _set_state(self, now_s: float, trouble: Trouble) -> None:
+        state = next_state(
+            self._condition.state,
+            trouble,
+            has_camera=self.flow is not None,
+            figures=self.statistics,
+            pace=self._slates.pace,
+            now_s=now_s,
+        )
+        self._condition.become(state)
 
     def status(self) -> StreamStatus:
         now_s = time.monotonic()

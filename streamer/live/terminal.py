@@ -16,7 +16,9 @@ _STREAM_STATES: Mapping[StreamState, tuple[str, str]] = {
     "starting": ("starting", "cyan"),
     "running": ("running", "green"),
     "no_signal": ("no signal", "yellow"),
+    "too_slow": ("too slow", "yellow"),
     "failed": ("given up", "red"),
+    "ended": ("ended", "dim"),
     "stopped": ("stopped", "dim"),
 }
 _OUTPUT_STATES: Mapping[OutputState, tuple[str, str]] = {
@@ -24,6 +26,7 @@ _OUTPUT_STATES: Mapping[OutputState, tuple[str, str]] = {
     "connected": ("connected", "green"),
     "retrying": ("retrying", "yellow"),
     "failed": ("given up", "red"),
+    "ended": ("ended", "dim"),
 }
 _MOST_ERRORS = 3
 
@@ -51,7 +54,9 @@ def _daemon(status: ServeStatus) -> Iterable[Text]:
     if not status.is_ready:
         verdict = ("starting", "bold cyan")
     else:
-        verdict = ("healthy", "bold green") if status.is_healthy else ("NOT healthy", "bold red")
+        said = ", ".join(part for part in ("healthy" if status.is_healthy else "NOT healthy", status.attention) if part)
+        style = "bold red" if not status.is_healthy else "bold green" if status.attention is None else "bold yellow"
+        verdict = (said, style)
     cpu_s, up_s = sum(status.cpu_s.values()), status.now - status.started
     yield Text.assemble(
         "Veil ", printable(status.version), ", process ", str(status.pid), ", up for ", duration(up_s), ": ", verdict
@@ -62,7 +67,8 @@ def _daemon(status: ServeStatus) -> Iterable[Text]:
         f"{cpu_s / max(up_s, 1.0):.2f} cores on average, "
         f"{status.memory_bytes / 2**20:.0f} MiB"
     )
-    yield Text(f"settings {printable(status.config)}, reloads {status.reloads}")
+    refused = f" ({status.reloads_refused} refused)" if status.reloads_refused else ""
+    yield Text(f"settings {printable(status.config)}, reloads {status.reloads}{refused}")
     if status.reload_error is not None:
         yield Text(f"the newest reload was refused: {printable(status.reload_error)}", style="yellow")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from streamer.cuts import CutDetector
 from streamer.effort import ThoroughPace
 from streamer.live.messages import CameraLost, CameraSetup, FramesSkipped, SessionReady
-from streamer.live.reading import CameraLostError, LiveFrame, LiveReader
+from streamer.live.reading import CameraLostError, FileEndError, LiveFrame, LiveReader
 from streamer.messages import AudioPacket, Message, RawFrame, SlotFree
 from streamer.redaction import register_url
 from streamer.rings import RingWriter, SlotState
@@ -78,7 +78,7 @@ class CameraWorker:
 
     def _lose(self, error: CameraLostError) -> Message:
         self._is_lost = True
-        return CameraLost(session=self._setup.session, reason=str(error))
+        return CameraLost(session=self._setup.session, reason=str(error), is_end=isinstance(error, FileEndError))
 
     def _take(self, frame: LiveFrame) -> Iterator[Message]:
         if self._ring is None:

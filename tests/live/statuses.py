@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from PIL import Image
 
+from streamer.live.attention import attention_line, attention_of
 from streamer.live.messages import Preview, StatusUpdate, WebSetup
 from streamer.live.status import LATENCY_BOUNDS_S, Event, OutputStatus, ServeStatus, StreamStatus
 from streamer.workers.web import WebWorker
@@ -65,7 +66,9 @@ def stream_status(name: str = "door", **changes: Any) -> StreamStatus:
         outputs=(output_status(),),
         errors=(),
     )
-    return msgspec.structs.replace(usual, **changes)
+    changed = msgspec.structs.replace(usual, **changes)
+    attention = attention_of(changed.state, changed.outputs, is_silent=changed.is_silent)
+    return msgspec.structs.replace(changed, attention=attention)
 
 
 def serve_status(*streams: StreamStatus, **changes: Any) -> ServeStatus:
@@ -85,6 +88,7 @@ def serve_status(*streams: StreamStatus, **changes: Any) -> ServeStatus:
         cpu_s={"detector": 5100.5, "source": 800.25, "sink": 1200.0, "anonymizer": 900.0, "publisher": 40.0},
         memory_bytes=1_450_000_000,
         streams=streams or (stream_status(),),
+        attention=attention_line(streams),
     )
     return msgspec.structs.replace(usual, **changes)
 
@@ -132,6 +136,7 @@ def assorted_status() -> ServeStatus:
             errors=(Event(at=NOW - 4000, text=HOSTILE),),
         ),
         is_healthy=False,
+        reloads_refused=1,
         reload_error="streams[2].outputs: door and yard would write to the same place",
     )
 

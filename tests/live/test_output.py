@@ -88,6 +88,7 @@ def bench() -> Bench:
         ("srt://a:1", "srt"),
         ("/srv/door.m3u8", "hls"),
         ("/srv/recordings", "recording"),
+        ("/srv/door.mp4/", "recording"),
     ],
 )
 def test_an_output_is_known_by_its_address(to: str, kind: str) -> None:

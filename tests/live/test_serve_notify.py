@@ -72,6 +72,8 @@ def test_a_reload_is_announced_and_its_end_too(daemon: Daemon, manager: Manager)
     daemon.path.write_text(right)
     daemon.reload()
     wait_until(lambda: "reload refused" not in manager.lines("STATUS")[-1][1], what="the end of the reason")
+    status = daemon.wait_for(lambda status: status.reload_error is None)
+    assert (status.reloads, status.reloads_refused) == (1, 1)
 
 
 def test_it_gives_no_sign_of_life_while_nothing_goes_out(daemon: Daemon, manager: Manager) -> None:

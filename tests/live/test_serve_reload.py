@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from models.detectors import FaceDetector
+from streamer.live.status import ServeStatus
 from tests.live.daemon import free_port
 from tests.live.scene import Moment, Scene, wait_until
 from tests.live.witness import Footage
@@ -34,8 +35,13 @@ def reload(scene: Scene) -> Moment:
     """And wait until it is over."""
     moment = scene.settle()
     scene.daemon.reload()
-    scene.daemon.wait_for(lambda status: status.reloads == moment.before.reloads + 1)
+    over = reloads_over(moment.before) + 1
+    scene.daemon.wait_for(lambda status: reloads_over(status) == over)
     return moment
+
+
+def reloads_over(status: ServeStatus) -> int:
+    return status.reloads + status.reloads_refused
 
 
 @pytest.mark.parametrize("text", ["streams: [", "streams: []", "streams: [{input: rtsp://127.0.0.1/a}]", "\x00", None])

@@ -55,9 +55,9 @@ def test_the_status_in_a_terminal_says_what_the_page_says(worker: WebWorker, her
     assert done.returncode == ExitCode.INTERNAL, done.stderr
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     for shown in (
-        "Veil 1.2.3, process 4321, up for 1 d 2 h: NOT healthy",
+        "Veil 1.2.3, process 4321, up for 1 d 2 h: NOT healthy, 2 of 3 streams need attention",
         "2 detectors (1 restarted) on openvino, 0.09 cores on average, 1383 MiB",
-        "settings /etc/veil/stream.yaml, reloads 3",
+        "settings /etc/veil/stream.yaml, reloads 3 (1 refused)",
         "the newest reload was refused: streams[2].outputs: door and yard would write to the same place",
         "door running 3 h 12 min 1280x720 25.0 24.8 412 ms 587 ms 2",
         "yard no signal 1 min 14 s 1280x720 0.0 1.0 - - 0",
@@ -85,7 +85,15 @@ def test_a_healthy_daemon_is_exit_code_0(worker: WebWorker, here: Path) -> None:
     tell(worker, serve_status())
     done = ask(worker, cwd=here)
     assert (done.returncode, done.stderr) == (ExitCode.DONE, "")
-    assert ": healthy" in done.stdout
+    assert ": healthy\n" in done.stdout
+
+
+def test_a_healthy_daemon_with_a_stream_to_look_at_says_so(worker: WebWorker, here: Path) -> None:
+    tell(worker, serve_status(stream_status(), stream_status("yard", state="too_slow")))
+    done = ask(worker, cwd=here)
+    assert done.returncode == ExitCode.DONE
+    assert ": healthy, 1 of 2 streams needs attention\n" in done.stdout
+    assert "too slow" in done.stdout
 
 
 def test_json_is_the_whole_status(worker: WebWorker, here: Path) -> None:
@@ -271,8 +279,9 @@ def test_a_reload_is_waited_for(
     before: str | None, after: str | None, code: ExitCode, said: str, worker: WebWorker, here: Path
 ) -> None:
     with reloading(worker, "serve") as one:
-        tell(worker, serve_status(pid=one.pid, reloads=1, reload_error=before))
-        thread = one.show_after_reload(serve_status(pid=one.pid, reloads=2, reload_error=after))
+        tell(worker, serve_status(pid=one.pid, reload_error=before))
+        counted = {"reloads": 4} if after is None else {"reloads_refused": 1}
+        thread = one.show_after_reload(serve_status(pid=one.pid, reload_error=after, **counted))
         done = ask(worker, command="reload", cwd=here)
         one.close()
         thread.join(_DEADLINE_S)

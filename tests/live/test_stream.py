@@ -4,80 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from models.faces import no_faces
 from streamer.live.messages import CLOCK, LiveFrameWritten, SessionEnded, SessionReady, Slate, SlateWritten
 from streamer.live.stream import GIVEN_UP_S, RESTARTS
-from streamer.messages import AnonymizedFrame, DetectedFrame, FacesRecord, FrameReport, Message, RawFrame, Ready, SlotFree
+from streamer.messages import AnonymizedFrame, DetectedFrame, FrameReport, SlotFree
 from streamer.messages import Message as AnyMessage
 from tests.live.fake_crew import FakeChild
-from tests.live.fake_stream import StreamBench
-from tests.live.frames import anonymized, opened, raw_frame
-
-MAX_LATENCY_S = 2.0
-
-
-class Bench(StreamBench):
-    """One stream, one detector, and what they are told."""
-
-    def __init__(self) -> None:
-        super().__init__(max_latency_ms=round(1000 * MAX_LATENCY_S))
-        self.tick()
-
-    def tick(self, later_s: float = 0.0) -> None:
-        now_s = time.monotonic() + later_s
-        self.detectors.tick(now_s)
-        self.stream.tick(now_s)
-
-    def count(self, role: str) -> int:
-        return sum(child.row.role == role for child in self.supervisor.started)
-
-    def say(self, role: str, message: Message) -> None:
-        self.supervisor.say(self.child(role), message)
-
-    def die(self, role: str) -> FakeChild:
-        child = self.child(role)
-        self.supervisor.die(child)
-        return child
-
-    def open(self) -> int:
-        """The camera is there; the session's number."""
-        session = cast(Any, self.child("camera").heard[0]).session
-        self.say("camera", opened(session=session))
-        self.say("live-detector", Ready())
-        return int(session)
-
-    def grants(self, role: str) -> list[SlotFree]:
-        return [cast(SlotFree, message) for message in self.child(role).heard_of(SlotFree)]
-
-    def send(self, session: int, number: int, grant: int, age_s: float = 0.0) -> RawFrame:
-        """A picture of the camera."""
-        free = self.grants("camera")[grant]
-        frame = raw_frame(
-            number,
-            stream=session,
-            slot=free.slot,
-            generation=free.generation,
-            captured_s=time.monotonic() - age_s,
-            effort="thorough",
-        )
-        self.say("camera", frame)
-        return frame
-
-    def detect(self) -> None:
-        """Whatever the detector has."""
-        self.detectors.hand_out(time.monotonic(), ())
-        frame = cast(RawFrame, self.child("live-detector").heard_of(RawFrame)[-1])
-        self.say("live-detector", DetectedFrame(frame=frame, faces=FacesRecord.pack(no_faces())))
-
-    def anonymize(self, frame: RawFrame, grant: int) -> AnonymizedFrame:
-        free = self.grants("live-anonymizer")[grant]
-        safe = anonymized(frame, free.slot, free.generation)
-        self.say("live-anonymizer", safe)
-        return safe
+from tests.live.fake_stream import MAX_LATENCY_S, Bench
 
 
 @pytest.fixture
@@ -266,6 +202,33 @@ def test_where_the_sink_itself_dies_too_often_nothing_is_started_until_the_time_
     bench.tick(later_s=GIVEN_UP_S + 60)
     assert bench.child("live-sink").grace_s is None
     assert len(bench.supervisor.started) > started
+
+
+def test_a_stream_whose_pictures_are_not_ready_in_time_says_so(bench: Bench) -> None:
+    session = bench.open()
+    frames = [bench.send(session, number, grant=number) for number in range(3)]
+    bench.detect()
+    sent = bench.anonymize(frames[0], grant=0)
+    bench.say("live-sink", LiveFrameWritten(session=session, number=0, slot=sent.slot))
+    bench.tick()
+    assert bench.stream.status().state == "running"
+    for number in range(3, 5):
+        bench.send(session, number, grant=number)
+    bench.tick(later_s=10)
+    assert slates(bench) == ["too slow"]
+    assert bench.stream.status().state == "too_slow"
+
+
+def test_a_camera_that_sends_nothing_more_is_no_slow_machine(bench: Bench) -> None:
+    session = bench.open()
+    frame = bench.send(session, 0, grant=0)
+    bench.detect()
+    sent = bench.anonymize(frame, grant=0)
+    bench.say("live-sink", LiveFrameWritten(session=session, number=0, slot=sent.slot))
+    bench.tick()
+    bench.tick(later_s=10)
+    assert slates(bench) == ["no signal"]
+    assert bench.stream.status().state == "no_signal"
 
 
 def test_a_report_frees_the_slot_and_is_counted(bench: Bench) -> None:

@@ -17,7 +17,7 @@ from streamer.live.web.health import health, readiness
 from streamer.live.web.server import Server
 from streamer.pipeline import row_of
 from streamer.workers.web import WebWorker
-from tests.live.statuses import assorted_status, fetch, serve_status, stream_status, tell, web_worker
+from tests.live.statuses import assorted_status, fetch, output_status, serve_status, stream_status, tell, web_worker
 
 _DEADLINE_S = 20.0
 
@@ -130,6 +130,13 @@ def test_it_is_well_as_long_as_the_daemon_says_so() -> None:
 def test_given_up_streams_are_named_while_the_others_are_well() -> None:
     answer = health(serve_status(stream_status(), stream_status("hall", state="failed")), age_s=1.0)
     assert (answer.status, answer.body) == (200, b"ok; given up: hall\n")
+
+
+def test_streams_to_look_at_are_named_though_all_is_healthy() -> None:
+    away = output_status(state="retrying", reconnects=3)
+    answer = health(serve_status(stream_status(state="no_signal"), stream_status("hall", outputs=(away,))), age_s=1.0)
+    expected = b"ok; needs attention: door (no signal), hall (its output is not connected)\n"
+    assert (answer.status, answer.body) == (200, expected)
 
 
 def test_old_news_is_no_news() -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from streamer.live.status import ServeStatus
 from streamer.live.web import health
 from streamer.workers.web import WebWorker
 from tests.live.browser import CHROMIUM, WHY_NOT, Browser, Page, browser
-from tests.live.statuses import HOSTILE, assorted_status, serve_status, small_jpeg, stream_status, tell, web_worker
+from tests.live.statuses import HOSTILE, assorted_status, output_status, serve_status, small_jpeg, stream_status, tell, web_worker
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WHY_NOT)
 
@@ -114,6 +115,7 @@ def test_the_page_shows_all_that_is_known(chromium: Browser) -> None:
         "Backend openvino",
         "Detectors 2, 1 restart",
         "Memory 1.35 GiB",
+        "Reloads 3, 1 refused",
         "Settings /etc/veil/stream.yaml",
         "The newest reload was refused, the settings before it go on: streams[2].outputs: door and yard would write",
         "door ● running for 3 h 12 min",
@@ -148,6 +150,18 @@ def test_a_calm_page_says_so(chromium: Browser) -> None:
         assert page.title == "Veil: all 2 streams are well"
         assert "refused" not in page.text
         assert "Log out" not in page.text
+
+
+@pytest.mark.parametrize(
+    "changes", [{"state": "too_slow"}, {"outputs": (output_status(state="connecting", reconnects=2),)}], ids=["slow", "output"]
+)
+def test_the_page_warns_as_the_status_does(changes: dict[str, Any], chromium: Browser) -> None:
+    with daemon(serve_status(stream_status(**changes))) as (address, _):
+        page = chromium.open(address)
+        page.wait_for_text("1 of 1 stream needs attention")
+        assert page.title == "▲ Veil: 1 of 1 stream needs attention"
+        assert page.evaluate("document.getElementById('verdict').dataset.level") == "warn"
+        assert ("▲ too slow" in page.text) == ("state" in changes)
 
 
 def test_nothing_that_a_camera_says_becomes_part_of_the_page(chromium: Browser) -> None:

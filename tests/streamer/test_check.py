@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -160,6 +161,16 @@ def test_an_input_that_fails_ends_with_3_and_an_output_alone_with_5(
     assert f"FAILED       camera1: rtsp://***@127.0.0.1:{port}/in: connection refused" in shown
     assert check(file, stream("loop: true", source=str(face_clip), outputs=f"{away}out"), "--probe") == ExitCode.OUTPUT
     assert PASSWORD not in shown + capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that says it can be written and cannot")
+def test_probing_tries_to_write_and_leaves_nothing_behind(file: Path, face_clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = f"streams:\n  - {{input: {face_clip}, outputs: %s, audio: drop}}\n"
+    before = sorted(file.parent.iterdir())
+    assert check(file, text % file.parent, "--probe") == ExitCode.DONE
+    assert sorted(file.parent.iterdir()) == [*before, file]
+    assert check(file, text % "/proc/foo/", "--probe") == ExitCode.OUTPUT
+    assert re.search(r"FAILED +camera1: /proc/foo/: /proc cannot be written", capsys.readouterr().out)
 
 
 def test_neither_command_loads_torch_or_ffmpeg(file: Path) -> None:

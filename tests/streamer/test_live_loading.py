@@ -129,6 +129,8 @@ def test_a_wrong_value_is_named_with_its_path(file: Path, text: str, message: st
         (stream("loop: true"), "streams[0].loop is only for files"),
         (stream("transport: udp", source="rtmp://a/b"), "streams[0].transport is only for rtsp://"),
         (stream("", outputs="[{to: rec, transport: udp}]"), "streams[0].outputs[0].transport is only for rtsp://"),
+        (stream("", outputs="rec/door.MP4"), "streams[0].outputs is named like a file; recordings go into a folder (a / at"),
+        (stream("", outputs="[{to: door.mkv}]"), "streams[0].outputs[0].to is named like a file; recordings go into a folder"),
         (stream("", source="ftp://a/b"), "streams[0].input begins with ftp://; possible are rtsp://, rtsps://, rtmp://"),
         (
             stream("", outputs="http://a/b"),

@@ -29,7 +29,9 @@ def health(status: ServeStatus | None, age_s: float) -> Response:
     failed = _names("given up", (stream for stream in status.streams if stream.state == "failed"))
     silent = _names("silent", (stream for stream in status.streams if stream.is_silent))
     if status.is_healthy:
-        return line(HTTPStatus.OK, "; ".join(["ok", *failed]))
+        others = (stream for stream in status.streams if stream.attention is not None and stream.state != "failed")
+        concerned = ", ".join(f"{stream.name} ({stream.attention})" for stream in others)
+        return line(HTTPStatus.OK, "; ".join(["ok", *failed, *([f"needs attention: {concerned}"] if concerned else [])]))
     return line(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join([*failed, *silent]) or "not healthy")
 
 

@@ -73,7 +73,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("gauge", "veil_status_time_seconds", "When all this was true, since the epoch.", _daemon(lambda status: status.now)),
     Metric("gauge", "veil_ready", "1 when every enabled stream has sent something.", _daemon(lambda status: status.is_ready)),
     Metric("gauge", "veil_healthy", "1 when no stream is given up or silent.", _daemon(lambda status: status.is_healthy)),
-    Metric("counter", "veil_reloads_total", "Reloads, those that were refused too.", _daemon(lambda status: status.reloads)),
+    Metric("counter", "veil_reloads_total", "Reloads that were carried out.", _daemon(lambda status: status.reloads)),
+    Metric("counter", "veil_reloads_refused_total", "Reloads that were not.", _daemon(lambda status: status.reloads_refused)),
     Metric(
         "gauge",
         "veil_reload_refused",
@@ -91,6 +92,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("gauge", "veil_memory_bytes", "Memory of all processes together.", _daemon(lambda status: status.memory_bytes)),
     Metric("gauge", "veil_stream_state", "1 for the state that the stream is in.", _stream_states),
     Metric("gauge", "veil_stream_silent", "1 when it sends nothing and should.", _stream(lambda stream: stream.is_silent)),
+    Metric(
+        "gauge",
+        "veil_stream_needs_attention",
+        "1 when a person should look at it: its state, or an output that is away.",
+        _stream(lambda stream: stream.attention is not None),
+    ),
     Metric("gauge", "veil_fps_in", "Pictures a second from the camera.", _stream(lambda stream: stream.fps_in)),
     Metric("gauge", "veil_fps_out", "Safe pictures a second.", _stream(lambda stream: stream.fps_out)),
     Metric("counter", "veil_frames_in_total", "Pictures from the camera.", _stream(lambda stream: stream.frames_in)),

@@ -9,7 +9,9 @@ export const STREAM_STATES = {
   starting: { symbol: "◔", said: "starting", level: "quiet" },
   running: { symbol: "●", said: "running", level: "good" },
   no_signal: { symbol: "▲", said: "no signal", level: "warn" },
+  too_slow: { symbol: "▲", said: "too slow", level: "warn" },
   failed: { symbol: "✕", said: "given up", level: "bad" },
+  ended: { symbol: "■", said: "ended", level: "quiet" },
   stopped: { symbol: "■", said: "stopped", level: "quiet" },
   silent: { symbol: "▲", said: "silent", level: "warn" },
 };
@@ -19,6 +21,7 @@ export const OUTPUT_STATES = {
   connected: { symbol: "●", said: "connected", level: "good" },
   retrying: { symbol: "▲", said: "retrying", level: "warn" },
   failed: { symbol: "✕", said: "given up", level: "bad" },
+  ended: { symbol: "■", said: "ended", level: "quiet" },
 };
 
 const UNKNOWN = { symbol: "?", said: "unknown", level: "quiet" };

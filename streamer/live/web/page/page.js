@@ -70,7 +70,7 @@ class Card {
     const state = streamState(stream);
     if (this.said !== null && this.said !== state.said) say(byId("news"), `${this.name}: ${state.said}`);
     this.said = state.said;
-    this.isSending = stream.state !== "failed" && stream.state !== "stopped";
+    this.isSending = !["failed", "ended", "stopped"].includes(stream.state);
     root.dataset.level = state.level;
     showState(root, state);
     show(root, "since", `for ${duration(now - stream.since)}`);
@@ -156,14 +156,10 @@ function fillOutput(item, output) {
 }
 
 function fillVerdict(status) {
-  const unwell = status.streams.filter((stream) => !["good", "quiet"].includes(streamState(stream).level));
-  const stuck = status.streams.filter((stream) => stream.outputs.some((output) => ["warn", "bad"].includes(outputState(output).level)));
-  const concerned = new Set([...unwell, ...stuck]).size;
   const verdict = byId("verdict");
   if (!status.is_ready) fillIn(verdict, "quiet", "◔", "starting");
-  else if (!status.is_healthy || concerned > 0) {
-    const text = concerned > 0 ? `${concerned} of ${plural(status.streams.length, "stream needs", "streams need")} attention` : "not healthy";
-    fillIn(verdict, status.is_healthy ? "warn" : "bad", "▲", text);
+  else if (!status.is_healthy || status.attention !== null) {
+    fillIn(verdict, status.is_healthy ? "warn" : "bad", "▲", status.attention ?? "not healthy");
   } else fillIn(verdict, "good", "●", status.streams.length === 1 ? "the stream is well" : `all ${status.streams.length} streams are well`);
   document.title = `${verdict.dataset.level === "good" ? "" : "▲ "}Veil: ${field(verdict, "text").textContent}`;
 }
@@ -182,7 +178,7 @@ function fillDaemon(status) {
   const restarts = status.detector_restarts > 0 ? `, ${plural(status.detector_restarts, "restart", "restarts")}` : "";
   show(root, "detectors", `${count(status.detectors)}${restarts}`);
   show(root, "memory", bytes(status.memory_bytes));
-  show(root, "reloads", count(status.reloads));
+  show(root, "reloads", `${count(status.reloads)}${status.reloads_refused > 0 ? `, ${count(status.reloads_refused)} refused` : ""}`);
   show(root, "config", status.config);
   const isLater = before !== null && before.pid === status.pid && status.now > before.now;
   if (isLater) show(root, "cpu", `${((total(status.cpu_s) - total(before.cpu_s)) / (status.now - before.now)).toFixed(2)} cores`);
