@@ -8,22 +8,21 @@ from typing import Any, Literal, cast
 
 import av
 import av.container
-import av.filter
 import av.packet
 import av.stream
 import av.video
 import msgspec
 import numpy as np
-from av.sidedata.sidedata import SideData
 
-from models.orientation import Orientation, orientation_of_display_matrix
+from models.orientation import Orientation
 from streamer import frames
 from streamer.aperture import Aperture, aperture_of
 from streamer.budget import GREATEST_RATE
 from streamer.errors import InputError
+from streamer.frame_facts import color_of, field_order_of, orientation_of, side_data
 from streamer.hdr import HdrMetadata, hdr_of_side_data
 from streamer.opening import Packet, check_readable, open_input, read_packets
-from streamer.pictures import ColorTags, PictureLayout
+from streamer.pictures import PictureLayout
 from streamer.stills import refuse_still
 
 MADE_BY_VEIL = "Anonymized by Veil"
@@ -44,8 +43,6 @@ _MOST_PACKETS_WITHOUT_PICTURE = 2000
 _ENCODER_SETTINGS = (bytes.fromhex("dc45e9bde6d948b7962cd820d923eeef"), bytes.fromhex("2ca2de09b51747dbbb55a4fe7fc2fc4e"))
 """The marks of the texts in which x264 and x265 note their settings."""
 _JUMPING_FORMATS = frozenset({"mpegts", "mpeg", "dv", "rm"})
-_LIMITED_GRAY_CODECS = frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video"})
-"""Codecs whose untagged grey is limited like their YUV; that of all others is full, as FFmpeg's converter takes it."""
 
 
 class Track(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,62 +241,6 @@ def _describe(
 
 def is_veil_comment(tags: dict[str, str]) -> bool:
     return any(key.lower() == "comment" and value.startswith(MADE_BY_VEIL) for key, value in tags.items())
-
-
-def orientation_of(frame: av.VideoFrame) -> Orientation:
-    return orientation_of_display_matrix(side_data(frame).get("DISPLAYMATRIX", b""))
-
-
-def side_data(frame: av.VideoFrame) -> dict[str, bytes]:
-    """What FFmpeg attached to a frame: AVFrameSideData by name without prefix."""
-    entries = cast(list[SideData], list(frame.side_data))
-    return {entry.type.name: bytes(entry) for entry in entries}
-
-
-def color_of(frame: av.VideoFrame, stream: av.VideoStream) -> ColorTags:
-    context = stream.codec_context
-    range_ = int(frame.color_range) or int(context.color_range)
-    primaries = _first_specified(frame.color_primaries, context.color_primaries)
-    transfer = _first_specified(frame.color_trc, context.color_trc)
-    matrix = _first_specified(frame.colorspace, context.colorspace)
-    if frames.is_rgb(frame.format):
-        # RGB becomes BT.709 YUV; what is not said is sRGB.
-        return ColorTags(
-            range=frames.LIMITED_RANGE,
-            primaries=primaries if primaries != frames.UNSPECIFIED else frames.BT709,
-            transfer=transfer if transfer != frames.UNSPECIFIED else frames.SRGB_TRANSFER,
-            matrix=frames.BT709,
-        )
-    untagged_gray = frames.is_gray(frame.format) and range_ == 0
-    if untagged_gray and stream.codec_context.codec.canonical_name not in _LIMITED_GRAY_CODECS:
-        range_ = frames.FULL_RANGE
-    if frame.format.name.startswith("yuvj"):
-        range_ = frames.FULL_RANGE
-    return ColorTags(range=range_, primaries=primaries, transfer=transfer, matrix=matrix)
-
-
-def _first_specified(*values: int) -> int:
-    return next((int(value) for value in values if int(value) not in (0, frames.UNSPECIFIED)), frames.UNSPECIFIED)
-
-
-def field_order_of(frame: av.VideoFrame) -> Literal["progressive", "tff", "bff"]:
-    """Which field is shown first. What containers and parsers say of it is often wrong, so the frame itself is asked."""
-    if not frame.interlaced_frame:
-        return "progressive"
-    # PyAV does not show the flag, but a filter can see it.
-    graph = av.filter.Graph()
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25))
-    chooser = graph.add("select", "eq(interlace_type,TOPFIRST)")
-    sink = graph.add("buffersink")
-    source.link_to(chooser)
-    chooser.link_to(sink)
-    graph.configure()
-    graph.push(frame)
-    try:
-        graph.pull()
-    except av.error.BlockingIOError:
-        return "bff"
-    return "tff"
 
 
 def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:

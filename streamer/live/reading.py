@@ -21,13 +21,14 @@ from models.orientation import Orientation
 from streamer import frames
 from streamer.aperture import aperture_of
 from streamer.bare_sound import BareSound, without_adts_header
+from streamer.frame_facts import color_of, orientation_of
 from streamer.live.clock import CameraClock
 from streamer.live.gaps import Gaps
 from streamer.live.messages import CLOCK, CameraOpened, CameraSetup
 from streamer.messages import AudioPacket
 from streamer.opening import Packet
 from streamer.pictures import PictureLayout, Plane
-from streamer.probe import color_of, is_attached_picture, orientation_of
+from streamer.probe import is_attached_picture
 from streamer.reading import Damage
 from streamer.tracks import bare_sound_of, has_adts_headers, sound_parameters
 
