@@ -81,8 +81,8 @@ class StreamStatistics:
     rate_out: Rate = field(default_factory=Rate)
     latencies: Latencies = field(default_factory=Latencies)
     frames_owed: int = 0
-    """That came in and that `max_fps` lets through, of this connection, since one went out last: many where the machine is too slow,
-    few where the camera is."""
+    """That came in and that `max_fps` lets through, of this connection, since one went out last: many where the machine is too
+    slow, few where the camera is."""
 
     def camera_opened(self) -> None:
         self.frames_owed = 0
