@@ -36,9 +36,12 @@ class SlatePace:
         self._intervals_s: deque[float] = deque(maxlen=_REMEMBERED_INTERVALS)
         self._is_showing = False
         self._last_s = 0.0
+        self._calm_since_s = now_s
 
     def picture(self, now_s: float) -> None:
         """A picture went out."""
+        if self.lacks_picture(now_s):
+            self._calm_since_s = now_s
         if self._last_picture_s is not None:
             self._intervals_s.append(now_s - self._last_picture_s)
         self.last_output_s = self._last_picture_s = now_s
@@ -61,6 +64,10 @@ class SlatePace:
     def lacks_picture(self, now_s: float) -> bool:
         """Whether viewers see slates for want of a picture, or would see them."""
         return self._is_showing or now_s - self.last_output_s >= self._patience_s()
+
+    def calm_for_s(self, now_s: float) -> float:
+        """Since when no picture has been lacking, if none is now."""
+        return now_s - self._calm_since_s
 
     def is_later_than_usual(self, now_s: float) -> bool:
         """Whether the last picture is longer ago than usual, however long that is; False before the first."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from streamer.live.slating import SILENT_S, SlatePace, Trouble
-from streamer.live.statistics import WINDOW_S, StreamStatistics
+from streamer.live.statistics import StreamStatistics
 from streamer.live.status import StreamState
 
 STARTING_S = 30.0
 """For the first picture to go out once the camera is there: networks are being loaded."""
-_OFTEN = 2 / WINDOW_S
-"""Pictures a second, two within the window: one alone after a long while is no recovery."""
+RECOVERY_S = 6.0
+"""Without slates, until a stream that was too slow is not any more: longer than viewers wait for one, so that a picture now and
+then is no recovery, and a machine that just about keeps up does not go back and forth."""
 
 
 def trouble_of(
@@ -33,15 +34,11 @@ def next_state(
     if not has_camera:
         return "no_signal" if trouble == "no signal" else state
     if not pace.lacks_picture(now_s):
-        is_running = figures.frames_out > 0 and (state != "too_slow" or _keeps_up(figures, now_s))
-        return "running" if is_running else state
+        has_recovered = state != "too_slow" or pace.calm_for_s(now_s) >= RECOVERY_S
+        return "running" if figures.frames_out > 0 and has_recovered else state
     if trouble == "too slow":
         return "too_slow"
     if trouble == "no signal" and pace.is_later_than_usual(now_s):
         return "no_signal"
-    return state
-
-
-def _keeps_up(figures: StreamStatistics, now_s: float) -> bool:
-    """Whether more than a picture now and then goes out, as long as more than that comes in."""
-    return figures.rate_out.per_second(now_s) >= _OFTEN or figures.rate_wanted.per_second(now_s) < _OFTEN
+    # The camera is slow, and it alone.
+    return "running" if trouble == "no signal" and state == "too_slow" else state

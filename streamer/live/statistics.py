@@ -79,11 +79,10 @@ class StreamStatistics:
     restarts: Counter[str] = field(default_factory=Counter)
     rate_in: Rate = field(default_factory=Rate)
     rate_out: Rate = field(default_factory=Rate)
-    rate_wanted: Rate = field(default_factory=Rate)
-    """Of the frames that came in and that `max_fps` lets through."""
     latencies: Latencies = field(default_factory=Latencies)
     frames_owed: int = 0
-    """Such frames of this connection since one went out last: many where the machine is too slow, few where the camera is."""
+    """That came in and that `max_fps` lets through, of this connection, since one went out last: many where the machine is too
+    slow, few where the camera is."""
 
     def camera_opened(self) -> None:
         self.frames_owed = 0
@@ -94,7 +93,6 @@ class StreamStatistics:
         self.rate_in.count(now_s)
         if is_wanted:
             self.frames_owed += 1
-            self.rate_wanted.count(now_s)
 
     def frame_out(self, now_s: float, captured_s: float) -> None:
         self.frames_out += 1

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from streamer.live.slating import SlatePace
-from streamer.live.states import STARTING_S, next_state, trouble_of
+from streamer.live.states import RECOVERY_S, STARTING_S, next_state, trouble_of
 from streamer.live.statistics import StreamStatistics
 from streamer.live.status import StreamState
 
@@ -65,7 +65,7 @@ def test_a_stream_of_which_no_picture_is_ready_in_time_is_too_slow_until_they_co
     show.run(60.0, incoming_s=every(0.04, 0.0, 60.0), outgoing_s=[*every(0.04, 0.5, 20.0), *every(0.04, 40.0, 60.0)])
     assert show.names == ["starting", "running", "too_slow", "running"]
     assert show.states[2][0] == pytest.approx(21.0, abs=0.2)
-    assert show.states[3][0] == pytest.approx(40.0, abs=0.2)
+    assert show.states[3][0] == pytest.approx(40.0 + RECOVERY_S, abs=0.2)
 
 
 def test_a_picture_now_and_then_is_no_recovery() -> None:
@@ -81,6 +81,22 @@ def test_pictures_that_are_merely_far_apart_are_well(interval_s: float) -> None:
     assert show.names[-1] == "running"
     assert show.states[-1][0] < 2 * interval_s + 1.0, "as soon as its pace is known"
     assert "too_slow" not in show.names
+
+
+def test_a_machine_that_just_about_keeps_up_does_not_go_back_and_forth() -> None:
+    show = Show()
+    outgoing_s = [at_s for at_s in every(0.04, 0.5, 60.0) if at_s < 10.0 or at_s % 4.0 > 1.5]
+    show.run(60.0, incoming_s=every(0.04, 0.0, 60.0), outgoing_s=outgoing_s)
+    assert show.names == ["starting", "running", "too_slow"]
+
+
+def test_a_slow_camera_that_followed_a_slow_machine_is_well() -> None:
+    show = Show()
+    fast_s, slow_s = every(0.04, 0.0, 20.0), every(8.0, 20.0, 200.0)
+    show.run(200.0, incoming_s=[*fast_s, *slow_s], outgoing_s=[*every(0.04, 0.5, 10.0), *(at_s + 0.6 for at_s in slow_s)])
+    assert show.names[:3] == ["starting", "running", "too_slow"]
+    assert show.names[-1] == "running"
+    assert show.states[-1][0] < 100.0
 
 
 def test_pictures_that_max_fps_leaves_out_are_not_waited_for() -> None:
