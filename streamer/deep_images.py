@@ -1,9 +1,11 @@
-"""PNG and TIFF files with 16 bits a sample, which Pillow cannot write."""
+"""PNG and TIFF files with 16 bits a sample, of which Pillow reads but the grey ones and writes none."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +13,51 @@ from numpy.typing import NDArray
 
 _PNG_HEAD_BYTES = 8 + 25
 """Signature and header chunk; further chunks may follow."""
+_ORIENTATION_TAG = 274
+_SHORT = 3
+"""Type of a TIFF entry: 16 bits."""
+
+
+def read_deep(path: Path) -> NDArray[np.uint16]:
+    """The pixels as they are stored, not set upright: (height, width, channels) grey, RGB, or RGB and alpha.
+
+    Raises ValueError or struct.error where they cannot be decoded.
+    """
+    data = bytearray(path.read_bytes())
+    if data.startswith((b"II", b"MM")):
+        _forget_orientation(data)
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if read is None or read.dtype != np.uint16:
+        raise ValueError("its 16-bit pixels cannot be decoded")
+    if read.ndim == 2:
+        return read[:, :, None].astype(np.uint16, copy=False)
+    rgb = cv2.cvtColor(read, cv2.COLOR_BGRA2RGBA if read.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return rgb.astype(np.uint16, copy=False)
+
+
+def _forget_orientation(tiff: bytearray) -> None:
+    """Mark a TIFF as upright in place, since OpenCV turns some kinds of pixels by the tag and others not."""
+    for tag, at in _tiff_entries(tiff):
+        if tag == _ORIENTATION_TAG:
+            order, is_big = _tiff_form(tiff)
+            struct.pack_into(f"{order}HHQH6x" if is_big else f"{order}HHIH2x", tiff, at, tag, _SHORT, 1, 1)
+
+
+def _tiff_entries(tiff: bytearray) -> Iterator[tuple[int, int]]:
+    """Tag and place of each entry of the first directory."""
+    order, is_big = _tiff_form(tiff)
+    offset, count, entry_bytes = ("Q", "Q", 20) if is_big else ("I", "H", 12)
+    (directory_at,) = struct.unpack_from(order + offset, tiff, 8 if is_big else 4)
+    (entries,) = struct.unpack_from(order + count, tiff, directory_at)
+    for number in range(entries):
+        at = directory_at + struct.calcsize(count) + number * entry_bytes
+        yield struct.unpack_from(f"{order}H", tiff, at)[0], at
+
+
+def _tiff_form(tiff: bytearray) -> tuple[str, bool]:
+    """The byte order as `struct` writes it, and whether offsets have 64 bits."""
+    order = "<" if tiff[0] == ord("I") else ">"
+    return order, struct.unpack_from(f"{order}H", tiff, 2)[0] == 43
 
 
 def deep_png(pixels: NDArray[np.uint16], profile: bytes | None, software: str) -> bytes:

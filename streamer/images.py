@@ -8,17 +8,16 @@ import warnings
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from models.orientation import EXIF_ORIENTATIONS, Orientation
 from streamer import icc
 from streamer.config import MetadataKind
-from streamer.deep_images import deep_png, deep_tiff
+from streamer.deep_images import deep_png, deep_tiff, read_deep
 from streamer.errors import InputError, OutputError
 from streamer.opening import check_readable
 
@@ -86,7 +85,7 @@ def read_image(path: Path, keep: tuple[MetadataKind, ...] = ()) -> ImagePicture:
     check_readable(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with _open(path) as image:
+        with path.open("rb") as file, _open(path, file) as image:
             try:
                 return _read(path, image, whole_profile=bool({"icc", "all"} & set(keep)))
             except _DAMAGE as error:
@@ -98,7 +97,7 @@ def is_made_by_veil(path: Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with _open(path) as image:
+            with path.open("rb") as file, _open(path, file) as image:
                 return _software(image) == SOFTWARE
     except (InputError, *_DAMAGE):
         return False
@@ -135,9 +134,10 @@ def _as_format(picture: ImagePicture, name: Path) -> ImagePicture:
     return replace(picture, format=form, is_lossless=is_lossless, subsampling=0)
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, file: BinaryIO) -> Image.Image:
     try:
-        image = Image.open(path)
+        # Not by its name: Pillow maps such files to memory, and those TIFFs that lie on their side come out sheared.
+        image = Image.open(file)
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: is not a picture that can be read") from error
     except Image.DecompressionBombError as error:
@@ -168,8 +168,7 @@ def _why_refused(image: Image.Image) -> str:
 
 def _read(path: Path, image: Image.Image, *, whole_profile: bool) -> ImagePicture:
     form: ImageFormat = "JPEG" if image.format == "MPO" else cast(ImageFormat, image.format)
-    exif_orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    orientation = EXIF_ORIENTATIONS.get(exif_orientation, Orientation())
+    orientation = EXIF_ORIENTATIONS.get(image.getexif().get(_ORIENTATION_TAG, 1), Orientation())
     dropped, notes = _dropped(image), []
     if not orientation.is_upright:
         notes.append(f"The picture was {orientation.name}.")
@@ -181,11 +180,15 @@ def _read(path: Path, image: Image.Image, *, whole_profile: bool) -> ImagePictur
         subsampling = 0
     resolution = image.info.get("dpi")
     is_gray = image.mode in _GRAY_MODES
+    is_deep = form in ("PNG", "TIFF") and image.mode != "CMYK" and _is_deep(path, image)
+    if not is_deep:
+        # Goes by the tag that is left after loading: Pillow sets TIFFs upright as it loads them.
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "CMYK":
         image, said = _cmyk_to_rgb(image, profile)
         notes.append(said)
         profile = None
-    pixels = _upright(_pixels(path, image, form), orientation)
+    pixels: NDArray[Any] = _upright(read_deep(path), orientation) if is_deep else _pixels(image)
     rgb = pixels[:, :, :3] if pixels.shape[2] >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2)
     alpha = pixels[:, :, -1] if pixels.shape[2] in (2, 4) else None
     if profile is not None and not whole_profile:
@@ -210,10 +213,8 @@ def _read(path: Path, image: Image.Image, *, whole_profile: bool) -> ImagePictur
     )
 
 
-def _pixels(path: Path, image: Image.Image, form: ImageFormat) -> NDArray[Any]:
-    """(height, width, channels) as stored: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; uint8 or uint16."""
-    if form in ("PNG", "TIFF") and _is_deep(path, image):
-        return _deep_pixels(path)
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """(height, width, channels): 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha."""
     mode = image.mode
     has_transparency = "transparency" in image.info
     if mode in ("1", "L") and not has_transparency:
@@ -236,16 +237,7 @@ def _is_deep(path: Path, image: Image.Image) -> bool:
     return max(bits) == 16
 
 
-def _deep_pixels(path: Path) -> NDArray[Any]:
-    read = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if read is None:
-        raise ValueError("its 16-bit pixels cannot be decoded")
-    if read.ndim == 2:
-        return read[:, :, None]
-    return cv2.cvtColor(read, cv2.COLOR_BGRA2RGBA if read.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-
-
-def _upright(pixels: NDArray[Any], orientation: Orientation) -> NDArray[Any]:
+def _upright(pixels: NDArray[np.uint16], orientation: Orientation) -> NDArray[np.uint16]:
     if orientation.transposes:
         pixels = pixels.transpose(1, 0, 2)
     if orientation.flips_x:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from streamer import icc
 from streamer.errors import ExitCode, InputError, OutputError
@@ -26,36 +26,6 @@ from streamer.images import SOFTWARE, is_made_by_veil, read_image, write_image
 from tests.media import corner_colors, most_like, picture
 
 FACES = Path(__file__).parents[2] / "streamer" / "demo_faces"
-
-
-def _stored(orientation: int, width: int = 64, height: int = 48) -> NDArray[np.uint8]:
-    """The test picture as a camera stores it that marks it with this EXIF orientation."""
-    upright = picture(0, width, height)
-    undo = {
-        1: upright,
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.transpose(1, 0, 2),
-        6: np.rot90(upright),
-        7: np.rot90(upright[::-1]),
-        8: np.rot90(upright, -1),
-    }
-    return np.ascontiguousarray(undo[orientation])
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_is_set_upright(tmp_path: Path, orientation: int) -> None:
-    exif = Image.Exif()
-    exif[274] = orientation
-    path = tmp_path / "turned.jpg"
-    Image.fromarray(_stored(orientation)).save(path, quality=95, subsampling=0, exif=exif)
-    found = read_image(path).rgb
-    with Image.open(path) as image:
-        assert np.array_equal(found, np.asarray(ImageOps.exif_transpose(image)))
-    assert {name: most_like(color) for name, color in corner_colors(found.astype(np.uint8)).items()} == {
-        name: name for name in corner_colors(found.astype(np.uint8))
-    }
 
 
 def test_camera_place_thumbnail_comment_and_xmp_do_not_reach_the_output(tmp_path: Path) -> None:
