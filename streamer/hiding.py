@@ -133,7 +133,9 @@ class PhotoHider:
         self._faces = _FaceFills(settings, backend)
 
     def hide_rgb(self, image: Photo, boxes: Boxes, known: KnownFaces | None = None) -> tuple[Photo, Fallbacks]:
-        """A copy with every box covered, an alpha channel kept as it is, and the fallbacks as from `Hider.hide`.
+        """A copy with every box covered, and the fallbacks as from `Hider.hide`.
+
+        An alpha channel becomes opaque wherever a mask covers anything, as it can hold the face too, and is else kept as it is.
 
         Raises ValueError for an image of another shape or type.
         """
@@ -150,6 +152,7 @@ class PhotoHider:
                 colors = np.ascontiguousarray(safe[y1:y2, x1:x2, :3])
                 _blend(colors, rgb, cast("Alpha", cv2.merge([mask.alpha] * 3)))
                 safe[y1:y2, x1:x2, :3] = colors
+                safe[y1:y2, x1:x2, 3:][mask.alpha > 0] = np.iinfo(safe.dtype).max
         return safe, fallbacks
 
 

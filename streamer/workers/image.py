@@ -12,7 +12,8 @@ import numpy as np
 
 from models.backends.fallback import replacements
 from models.detectors import FaceDetector, image_render
-from models.faces import Boxes
+from models.faces import Boxes, Faces
+from models.union import unite
 from streamer.config import AnonymizeSettings, DetectorSettings
 from streamer.errors import ExitCode, OutputError, VeilError
 from streamer.filters import needs_keypoints
@@ -20,7 +21,7 @@ from streamer.hiding import KnownFaces, Photo, PhotoHider
 from streamer.images import ImagePicture, read_image, write_image
 from streamer.messages import Cover, ImageDone, ImageSetup, ImageTask, Message
 from streamer.preview import REASON_COLORS, shown_reasons
-from streamer.raw_pictures import eight_bits
+from streamer.transparency import ways_to_see
 from streamer.workers import RingHandles
 from streamer.workers.detector import detector_of, with_keypoints
 
@@ -72,20 +73,26 @@ class ImageWorker:
         return msgspec.structs.replace(done, covers=covers, notes=notes)
 
     def _anonymize(self, picture: ImagePicture) -> tuple[ImagePicture, list[Cover]]:
-        shown = eight_bits(picture.rgb)
-        faces = self._detector.detect(image_render(shown), (shown.shape[1], shown.shape[0]), effort="thorough")
+        faces = self._find(picture)
         known = KnownFaces(
             tracks=np.arange(1, len(faces) + 1),
             best_scores=faces.scores,
             keypoints=faces.keypoints,
             keypoint_scores=faces.keypoint_scores,
         )
-        safe, fallbacks = self._hider.hide_rgb(picture.rgb, faces.boxes, known)
+        photo: Photo = picture.rgb if picture.alpha is None else np.dstack((picture.rgb, picture.alpha))
+        safe, fallbacks = self._hider.hide_rgb(photo, faces.boxes, known)
+        rgb, alpha = (safe, None) if picture.alpha is None else (np.ascontiguousarray(safe[:, :, :3]), safe[:, :, 3])
         if self._settings.preview_detections:
-            _draw(safe, faces.boxes, shown_reasons(["detected"] * len(faces), fallbacks))
+            _draw(rgb, faces.boxes, shown_reasons(["detected"] * len(faces), fallbacks))
         rows = zip(faces.boxes.tolist(), faces.scores.tolist(), strict=True)
         covers = [Cover(row + 1, tuple(box), "detected", score, fallbacks.get(row)) for row, (box, score) in enumerate(rows)]
-        return replace(picture, rgb=safe), covers
+        return replace(picture, rgb=rgb, alpha=alpha), covers
+
+    def _find(self, picture: ImagePicture) -> Faces:
+        size = picture.rgb.shape[1], picture.rgb.shape[0]
+        looks = [self._detector.detect(image_render(seen), size, effort="thorough") for seen in ways_to_see(picture)]
+        return looks[0] if len(looks) == 1 else unite(*looks)
 
 
 def _draw(photo: Photo, boxes: Boxes, reasons: Sequence[str]) -> None:

@@ -1,0 +1,68 @@
+"""One set of faces out of several looks at the same picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors import CONTAINED, MAX_OVERLAP
+from models.faces import Boxes, Faces, concatenate
+
+Areas = NDArray[np.float32]  # of boxes, square pixels
+
+
+def unite(*looks: Faces) -> Faces:
+    """The faces of all looks, best first, each once; all in pixels of the same picture.
+
+    Where boxes overlap by more than MAX_OVERLAP, the best score stands for all of them, and a box that lies in a larger one counts
+    as a fragment of it. A box grows over what it stands for where that sticks out, so that nothing that any look has found is left
+    bare.
+    """
+    faces = concatenate(*looks)
+    faces = _gathered(faces, np.argsort(-faces.scores, kind="stable"), _is_same)
+    faces = _gathered(faces, np.argsort(-_areas(faces.boxes), kind="stable"), _is_fragment)
+    return faces[np.argsort(-faces.scores, kind="stable")]
+
+
+def _is_same(shared: Areas, area: Areas, areas: Areas) -> NDArray[np.bool_]:
+    return shared > MAX_OVERLAP * (area + areas - shared)
+
+
+def _is_fragment(shared: Areas, area: Areas, areas: Areas) -> NDArray[np.bool_]:
+    return shared >= CONTAINED * areas
+
+
+def _gathered(faces: Faces, order: NDArray[np.intp], belongs: Callable[[Areas, Areas, Areas], NDArray[np.bool_]]) -> Faces:
+    """In this order, each face takes in those behind it that belong to it.
+
+    belongs: is told the area that two boxes share, that of the one in front, and that of the one behind.
+    """
+    areas, boxes = _areas(faces.boxes), faces.boxes.copy()
+    kept = []
+    while len(order):
+        first, rest = order[0], order[1:]
+        kept.append(first)
+        shared = _shared_areas(faces.boxes[first], faces.boxes[rest])
+        is_taken = belongs(shared, areas[first], areas[rest])
+        is_bare = is_taken & (shared < CONTAINED * areas[rest])
+        boxes[first] = _around(faces.boxes[[first, *rest[is_bare]]])
+        order = rest[~is_taken]
+    return replace(faces, boxes=boxes)[np.array(kept, np.intp)]
+
+
+def _around(boxes: Boxes) -> Boxes:
+    """The box, (4,), around several."""
+    return np.concatenate((boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)))
+
+
+def _areas(boxes: Boxes) -> Areas:
+    return np.asarray(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+
+
+def _shared_areas(box: Boxes, boxes: Boxes) -> Areas:
+    """box: (4,)."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    return np.asarray(np.prod(np.maximum(sides, 0), axis=1))
