@@ -13,45 +13,58 @@ from numpy.typing import NDArray
 
 _PNG_HEAD_BYTES = 8 + 25
 """Signature and header chunk; further chunks may follow."""
-_ORIENTATION_TAG = 274
+_PHOTOMETRIC_TAG, _ORIENTATION_TAG = 262, 274
+_WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
+_UPRIGHT = 1
 _SHORT = 3
 """Type of a TIFF entry: 16 bits."""
 
 
 def read_deep(path: Path) -> NDArray[np.uint16]:
-    """The pixels as they are stored, not set upright: (height, width, channels) grey, RGB, or RGB and alpha.
+    """The pixels as they are stored, not set upright: (height, width, channels) grey, RGB, or RGB and alpha; 0 is black.
 
     Raises ValueError or struct.error where they cannot be decoded.
     """
     data = bytearray(path.read_bytes())
-    if data.startswith((b"II", b"MM")):
-        _forget_orientation(data)
+    is_negative = data.startswith((b"II", b"MM")) and _make_plain(data)
     read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if read is None or read.dtype != np.uint16:
         raise ValueError("its 16-bit pixels cannot be decoded")
-    if read.ndim == 2:
-        return read[:, :, None].astype(np.uint16, copy=False)
-    rgb = cv2.cvtColor(read, cv2.COLOR_BGRA2RGBA if read.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return rgb.astype(np.uint16, copy=False)
+    pixels = read.astype(np.uint16, copy=False)
+    if pixels.ndim == 2:
+        return (~pixels if is_negative else pixels)[:, :, None]
+    if is_negative:
+        raise ValueError("its 16-bit pixels have white as 0 and more than one channel: save it as grey or RGB")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB).astype(np.uint16, copy=False)
 
 
-def _forget_orientation(tiff: bytearray) -> None:
-    """Mark a TIFF as upright in place, since OpenCV turns some kinds of pixels by the tag and others not."""
-    for tag, at in _tiff_entries(tiff):
-        if tag == _ORIENTATION_TAG:
-            order, is_big = _tiff_form(tiff)
-            struct.pack_into(f"{order}HHQH6x" if is_big else f"{order}HHIH2x", tiff, at, tag, _SHORT, 1, 1)
+def _make_plain(tiff: bytearray) -> bool:
+    """Mark a TIFF in place as upright and with 0 for black; whether it said that 0 is white.
+
+    OpenCV heeds the two tags for some kinds of pixels and not for others.
+    """
+    order, is_big = _tiff_form(tiff)
+    is_negative = False
+    for tag, kind, at in _tiff_entries(tiff):
+        (value,) = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), tiff, at + (12 if is_big else 8))
+        is_white_zero = tag == _PHOTOMETRIC_TAG and value == _WHITE_IS_ZERO
+        is_negative |= is_white_zero
+        if is_white_zero or tag == _ORIENTATION_TAG:
+            plain = _BLACK_IS_ZERO if is_white_zero else _UPRIGHT
+            struct.pack_into(f"{order}HHQH6x" if is_big else f"{order}HHIH2x", tiff, at, tag, _SHORT, 1, plain)
+    return is_negative
 
 
-def _tiff_entries(tiff: bytearray) -> Iterator[tuple[int, int]]:
-    """Tag and place of each entry of the first directory."""
+def _tiff_entries(tiff: bytearray) -> Iterator[tuple[int, int, int]]:
+    """Tag, type and place of each entry of the first directory."""
     order, is_big = _tiff_form(tiff)
     offset, count, entry_bytes = ("Q", "Q", 20) if is_big else ("I", "H", 12)
     (directory_at,) = struct.unpack_from(order + offset, tiff, 8 if is_big else 4)
     (entries,) = struct.unpack_from(order + count, tiff, directory_at)
     for number in range(entries):
         at = directory_at + struct.calcsize(count) + number * entry_bytes
-        yield struct.unpack_from(f"{order}H", tiff, at)[0], at
+        tag, kind = struct.unpack_from(f"{order}HH", tiff, at)
+        yield tag, kind, at
 
 
 def _tiff_form(tiff: bytearray) -> tuple[str, bool]:

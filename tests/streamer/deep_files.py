@@ -21,7 +21,7 @@ def deep_png_file(pixels: NDArray[np.uint16], orientation: int) -> bytes:
     return data[:33] + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + data[33:]
 
 
-def deep_tiff_file(pixels: NDArray[np.uint16], tags: dict[int, int], order: str, *, is_big: bool) -> bytes:
+def deep_tiff_file(pixels: NDArray[np.uint16], tags: dict[int, int], order: str, *, is_big: bool = False) -> bytes:
     """One raw strip, 16 bits a sample, with these further tags; is_big: as a BigTIFF."""
     height, width, channels = pixels.shape
     strip = pixels.astype(f"{order}u2").tobytes()

@@ -24,6 +24,7 @@ from streamer import icc
 from streamer.errors import ExitCode, InputError, OutputError
 from streamer.images import SOFTWARE, is_made_by_veil, read_image, write_image
 from tests.media import corner_colors, most_like, picture
+from tests.streamer.deep_files import deep_tiff_file
 
 FACES = Path(__file__).parents[2] / "streamer" / "demo_faces"
 
@@ -107,6 +108,27 @@ def test_sixteen_bits_a_sample_are_kept(tmp_path: Path, suffix: str, channels: i
     assert is_made_by_veil(output)
     assert read_image(output).profile is not None
     assert np.array_equal(read_image(output).rgb, read.rgb)
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+def test_a_sixteen_bit_tiff_whose_white_is_zero_is_no_negative(tmp_path: Path, *, is_big: bool) -> None:
+    gray = _noise(1, np.uint16)
+    path, output = tmp_path / "in.tif", tmp_path / "out.tif"
+    path.write_bytes(deep_tiff_file(~gray, {262: 0, 274: 3}, "<", is_big=is_big))
+    read = read_image(path)
+    assert np.array_equal(read.rgb[::-1, ::-1], np.repeat(gray, 3, axis=2))
+    write_image(output, read)
+    assert np.array_equal(read_image(output).rgb, read.rgb)
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_a_tiff_whose_white_is_zero_is_no_negative(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "in.tif"
+    image = Image.fromarray(picture(0, 64, 48)).convert(mode)
+    image.save(path, tiffinfo={262: 0})
+    with Image.open(path) as stored:
+        assert stored.tag_v2[262] == 0
+    assert np.array_equal(read_image(path).rgb, np.asarray(image.convert("RGB")))
 
 
 def test_a_coloured_cover_on_a_grey_photo_stays_coloured(tmp_path: Path) -> None:
