@@ -138,13 +138,13 @@ def _open(path: Path, file: BinaryIO) -> Image.Image:
     try:
         # Not by its name: Pillow maps such files to memory, and those TIFFs that lie on their side come out sheared.
         image = Image.open(file)
+        problem = _why_refused(image)
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: is not a picture that can be read") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: has more than {LARGEST_PIXELS // 1_000_000} million pixels") from error
     except _DAMAGE as error:
         raise InputError(f"{path}: is damaged or is not a picture: {error}") from error
-    problem = _why_refused(image)
     if problem:
         image.close()
         raise InputError(f"{path}: {problem}")

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, PngImagePlugin
@@ -265,6 +265,7 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
         read_image(path)
 
 
+@example(form="TIFF", at=7525, noise=b"\0\0\0\1", is_cut=False)
 @given(st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF"]), st.integers(0, 10_000), st.binary(min_size=1, max_size=40), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_a_damaged_file_is_read_or_refused_but_never_crashes(
