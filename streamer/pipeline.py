@@ -140,7 +140,8 @@ IMAGE_PIPELINE: tuple[ProcessRow, ...] = (
         writes=(ImageDone,),
         by_credit=ImageTask,
         restart_limit=RestartLimit(restarts=20, within_s=60.0),
-        hang_limit_s=180.0,
+        # The largest photos take minutes, several times as long where they are transparent.
+        hang_limit_s=1800.0,
     ),
 )
 """Images: a process does all that one picture needs, so that a picture never leaves it before it is safe."""

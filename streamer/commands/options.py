@@ -40,7 +40,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "--detector-size",
             "detector.size",
             "SIZE",
-            "default (faces from 20 px width at 720p), full (from 12 px), or pixels of the longer side",
+            "default (faces from 20 px width at 720p and in any photo), full (from 12 px), or pixels of the longer side",
         ),
         Option("--threshold", "detector.threshold", "SCORE", "score from which something is a face; lower covers more"),
         Option("--detector-processes", "detector.processes", "N", "detector processes; left out, as many as the cores allow"),

@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 
 from models.backends.fallback import replacements
-from models.detectors import FaceDetector, image_render
+from models.detectors import WORKING_SIDES, FaceDetector, image_render
 from models.faces import Boxes, Faces
+from models.tiles import FINEST, TILE_PX, TiledDetector
 from models.union import unite
 from streamer.config import AnonymizeSettings, DetectorSettings
 from streamer.errors import ExitCode, OutputError, VeilError
@@ -37,8 +38,13 @@ class ImageWorker:
         pass
 
     def open(self, settings: DetectorSettings, backend: str) -> FaceDetector:
-        """The detector to run."""
-        return detector_of(settings, backend)
+        """The detector to run: with tiles for large photos, unless its working size is a number."""
+        whole = detector_of(settings, backend)
+        if isinstance(settings.size, int):
+            return whole
+        part = detector_of(msgspec.structs.replace(settings, size=TILE_PX), backend)
+        whole_px = WORKING_SIDES[settings.size]["thorough"]
+        return TiledDetector(whole=whole, whole_px=whole_px, part=part, finest=FINEST[settings.size])
 
     def process(self, message: Message) -> Iterable[Message]:
         match message:

@@ -39,6 +39,10 @@ def test_fragments_in_a_whole_face_are_left_out_however_good_they_are() -> None:
     assert boxes_of(unite(fragments, whole)) == [[0, 0, 400, 500]]
 
 
+def test_a_whole_face_grows_over_a_fragment_that_sticks_out() -> None:
+    assert boxes_of(unite(faces((-20, 50, 180, 200, 0.9)), faces((0, 0, 400, 500, 0.5)))) == [[-20, 0, 400, 500]]
+
+
 def test_neighbours_stay_two() -> None:
     both = faces((0, 0, 40, 50, 0.9), (35, 0, 75, 50, 0.8))
     assert boxes_of(unite(both)) == boxes_of(both)
@@ -55,4 +59,4 @@ def test_nine_tenths_of_whatever_was_found_are_covered(looks: list[list[tuple[in
     for box in np.concatenate([look.boxes for look in found]):
         shared = np.minimum(box[2:], united.boxes[:, 2:]) - np.maximum(box[:2], united.boxes[:, :2])
         part = np.prod(np.maximum(shared, 0), axis=1) / np.prod(box[2:] - box[:2])
-        assert part.max() >= 0.81
+        assert part.max() >= 0.899

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from models.backends import BACKENDS, InferenceBackend, fallback
-from streamer.config import AnonymizeSettings, FilterSettings
+from streamer.config import AnonymizeSettings, DetectorSettings, FilterSettings
 from streamer.images import read_image
 from streamer.messages import (
     ImageDone,
@@ -34,6 +36,24 @@ def test_an_image_is_written_without_its_face(tmp_path: Path) -> None:
     assert before[y1:y2, x1:x2].mean() > 60
     assert after[(y1 + y2) // 2 - 20 : (y1 + y2) // 2 + 20, (x1 + x2) // 2 - 20 : (x1 + x2) // 2 + 20].max() < 12
     assert np.abs(before[:16, :16].astype(int) - after[:16, :16]).mean() < 3, "the background changed"
+
+
+@pytest.mark.parametrize(("size", "count"), [("default", 6), ("full", 6), (640, 0)])
+def test_small_faces_in_a_large_photo_are_covered_unless_a_working_size_is_asked_for(
+    tmp_path: Path, size: Literal["default", "full"] | int, count: int
+) -> None:
+    photo, source = np.full((600, 1600, 3), 120, np.uint8), tmp_path / "in.png"
+    with Image.open(FACE) as face:
+        small = np.asarray(face.convert("RGB").resize((34, 34), Image.Resampling.BOX))
+    for x in range(6):
+        photo[200 + 40 * x : 234 + 40 * x, 100 + 230 * x : 134 + 230 * x] = small
+    Image.fromarray(photo).save(source)
+    worker = ImageWorker({})
+    settings = AnonymizeSettings(filter=FilterSettings(name="blackout"), detector=DetectorSettings(size=size))
+    answers(worker, ImageSetup(settings=settings))
+    (done,) = answers(worker, ImageTask(number=0, source=str(source), temporary=str(tmp_path / "out.png"), output="out.png"))
+    assert isinstance(done, ImageDone)
+    assert (done.error, len(done.covers)) == (None, count)
 
 
 @pytest.mark.parametrize("what", ["missing", "unwritable"])
