@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,12 @@ import pytest
 from streamer import redaction
 from streamer.demo import make_demo_clip
 from tests.command import RATE, SECONDS, SIZE
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C also where the tests run in the background of a shell, which lets nobody there hear it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

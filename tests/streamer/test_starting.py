@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -67,10 +68,13 @@ def test_a_signal_at_any_time_of_the_start_leaves_no_traceback(tmp_path: Path) -
             assert process.stdout is not None
             assert process.stdout.readline() == "on\n"
             time.sleep(delay_s)
-            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
             _, error = process.communicate(timeout=TIMEOUT_S)
-        assert process.returncode == ExitCode.INTERRUPTED, (delay_s, error)
         assert "Traceback" not in error
+        if process.returncode == ExitCode.DONE and delay_s > 0.15:
+            break  # this machine is done before it is interrupted
+        assert process.returncode == ExitCode.INTERRUPTED, (delay_s, error)
         assert "interrupted" in error
         assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
