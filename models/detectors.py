@@ -120,7 +120,7 @@ def _upright(size: Size, frame_size: Size) -> Size:
 
 def has_small_faces(boxes: Boxes, frame_size: Size) -> bool:
     """Whether there are faces that a quick pass might miss. boxes: (faces, 4), pixels of the frame."""
-    return bool((_areas(boxes) < (SMALL_FACE * max(frame_size)) ** 2).any())
+    return bool((box_areas(boxes) < (SMALL_FACE * max(frame_size)) ** 2).any())
 
 
 class CenterFaceDetector:
@@ -201,13 +201,13 @@ def decode(maps: Maps, least_logit: float) -> Faces:
 
 def suppress_overlaps(boxes: Boxes, scores: Scores, max_overlap: float) -> NDArray[np.intp]:
     """Rows to keep, best first, so that no two kept boxes overlap by more than `max_overlap` (intersection over union)."""
-    areas = _areas(boxes)
+    areas = box_areas(boxes)
     order = np.argsort(-scores, kind="stable")
     kept: list[int] = []
     while len(order):
         best, rest = order[0], order[1:]
         kept.append(int(best))
-        shared = _shared_areas(boxes[best], boxes[rest])
+        shared = shared_areas(boxes[best], boxes[rest])
         order = rest[shared <= max_overlap * (areas[best] + areas[rest] - shared)]
     return np.array(kept, np.intp)
 
@@ -221,7 +221,7 @@ def merge(faces: Faces, close_ups: Faces, threshold: float = 0.0) -> Faces:
     """
     is_rest, whole = take_in_fragments(faces, close_ups)
     for box, score in zip(close_ups.boxes, close_ups.scores, strict=True):
-        is_rest &= (_shared_areas(box, faces.boxes) < CONTAINED * _areas(faces.boxes)) | (faces.scores >= score)
+        is_rest &= (shared_areas(box, faces.boxes) < CONTAINED * box_areas(faces.boxes)) | (faces.scores >= score)
     rest, has_more = faces[is_rest], whole.scores > close_ups.scores
     is_wanted = has_more | (close_ups.scores > threshold)
     # By its own score, so that what it has taken in does not make it stronger against other people's faces.
@@ -244,7 +244,7 @@ def take_in_fragments(faces: Faces, close_ups: Faces) -> tuple[NDArray[np.bool_]
         distances = np.linalg.norm(faces.keypoints[:, LANDMARK_ROWS] - close_ups.keypoints[row, LANDMARK_ROWS], axis=2)
         is_same = distances.mean(axis=1) <= SAME_LANDMARKS * (close_ups.boxes[row, 2] - close_ups.boxes[row, 0])
         is_same &= (faces.keypoint_scores[:, LANDMARK_ROWS] > 0).all(axis=1)
-        is_small = _areas(faces.boxes) < FRAGMENT * _areas(close_ups.boxes)[row]
+        is_small = box_areas(faces.boxes) < FRAGMENT * box_areas(close_ups.boxes)[row]
         taken = is_rest & is_same & is_small & (faces.scores > close_ups.scores[row])
         if taken.any():
             boxes[row, :2] = np.minimum(boxes[row, :2], faces.boxes[taken, :2].min(axis=0))
@@ -260,12 +260,14 @@ def _grown(boxes: Boxes, by_px: float, by_part: float) -> Boxes:
     return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], axis=1)
 
 
-def _areas(boxes: Boxes) -> NDArray[np.float32]:
+def box_areas(boxes: Boxes) -> NDArray[np.float32]:
+    """Of each box, square pixels, (faces,)."""
     areas: NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return areas
 
 
-def _shared_areas(box: NDArray[np.float32], boxes: Boxes) -> NDArray[np.float32]:
+def shared_areas(box: NDArray[np.float32], boxes: Boxes) -> NDArray[np.float32]:
+    """Square pixels that one box, (4,), shares with each of the others, (faces,)."""
     widths = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0])
     heights = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1])
     shared: NDArray[np.float32] = np.maximum(widths, 0) * np.maximum(heights, 0)

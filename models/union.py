@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors import CONTAINED, MAX_OVERLAP
+from models.detectors import CONTAINED, MAX_OVERLAP, box_areas, shared_areas
 from models.faces import Boxes, Faces, concatenate
 
 Areas = NDArray[np.float32]  # of boxes, square pixels
@@ -26,7 +26,7 @@ def unite(*looks: Faces) -> Faces:
     """
     faces = concatenate(*looks)
     faces = _gathered(faces, np.argsort(-faces.scores, kind="stable"), _is_same, bare_below=CONTAINED)
-    faces = _gathered(faces, np.argsort(-_areas(faces.boxes), kind="stable"), _is_fragment, bare_below=1)
+    faces = _gathered(faces, np.argsort(-box_areas(faces.boxes), kind="stable"), _is_fragment, bare_below=1)
     return faces[np.argsort(-faces.scores, kind="stable")]
 
 
@@ -46,12 +46,12 @@ def _gathered(
     belongs: is told the area that two boxes share, that of the one in front, and that of the one behind.
     bare_below: part of a box that is taken in, over which the box in front grows if it holds less of it.
     """
-    areas, boxes = _areas(faces.boxes), faces.boxes.copy()
+    areas, boxes = box_areas(faces.boxes), faces.boxes.copy()
     kept = []
     while len(order):
         first, rest = order[0], order[1:]
         kept.append(first)
-        shared = _shared_areas(faces.boxes[first], faces.boxes[rest])
+        shared = shared_areas(faces.boxes[first], faces.boxes[rest])
         is_taken = belongs(shared, areas[first], areas[rest])
         is_bare = is_taken & (shared < bare_below * areas[rest])
         boxes[first] = _around(faces.boxes[[first, *rest[is_bare]]])
@@ -62,13 +62,3 @@ def _gathered(
 def _around(boxes: Boxes) -> Boxes:
     """The box, (4,), around several."""
     return np.concatenate((boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)))
-
-
-def _areas(boxes: Boxes) -> Areas:
-    return np.asarray(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
-
-
-def _shared_areas(box: Boxes, boxes: Boxes) -> Areas:
-    """box: (4,)."""
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    return np.asarray(np.prod(np.maximum(sides, 0), axis=1))
