@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors import Effort, FaceDetector, Region, Render, RgbImage, Size
+from models.detectors import Effort, FaceDetector, Region, Render, RgbImage, Size, box_areas
 from models.faces import Faces
 from models.union import unite
 
@@ -87,7 +87,7 @@ class TiledDetector:
         faces = replace(faces, boxes=faces.boxes + np.tile(corner, 2), keypoints=faces.keypoints + corner)
         is_wanted = ~_may_be_cut(faces, tile, frame_size, RIM * side)
         if side > self.finest:
-            is_wanted &= np.prod(faces.boxes[:, 2:] - faces.boxes[:, :2], axis=1) >= (LEAST_COARSE * side) ** 2
+            is_wanted &= box_areas(faces.boxes) >= (LEAST_COARSE * side) ** 2
         return faces[is_wanted]
 
 

@@ -69,7 +69,7 @@ def plan_rings(opened: StreamOpened, *, look_ahead_s: float, detectors: int, rin
     Where the memory is short, no frame waits for a thorough one, and then the look-ahead shrinks.
     Raises UsageError where not even the least fits into the memory.
     """
-    numerator, denominator = max(opened.average_rate, opened.peak_rate, key=lambda pair: pair[0] / max(pair[1], 1))
+    numerator, denominator = opened.peak_rate
     rate = numerator / denominator if numerator and denominator else _USUAL_RATE
     window = math.ceil(look_ahead_s * rate * _RATE_HEADROOM) + 2
     interval = math.ceil(THOROUGH_EVERY_S * rate) + 1

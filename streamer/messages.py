@@ -82,7 +82,7 @@ class StreamOpened(Message, frozen=True, kw_only=True):
     average_rate: tuple[int, int]
     """Frames a second, 0/1 where the container does not say; frames may come at any times all the same."""
     peak_rate: tuple[int, int]
-    """Most frames in a second, as far as the container tells; 0/1 where it does not."""
+    """Most frames in a second, as far as the container tells, at least as many as on average; 0/1 where it does not."""
     sample_aspect_ratio: tuple[int, int]
     audio: bytes
     """A small file that carries the parameters of the tracks to copy, with a packet of each; empty without any."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from streamer.cli import exit_codes_text
 from streamer.errors import ExitCode
 from streamer.live.addresses import output_kind
-from streamer.live.checks import check_machine, objection_to_writing, warnings_of, warnings_of_page
+from streamer.live.checks import check_machine, objection_to_writing, output_folder, warnings_of, warnings_of_page
 from streamer.live.config import OutputSettings, StreamSettings
 from streamer.live.loading import Address, Loaded, load_serve_settings
 from streamer.live.probing import Answer, Request, probe
@@ -110,9 +110,9 @@ def _probe(console: Console, loaded: Loaded) -> ExitCode:
     }
     folders: dict[str, Answer] = {}
     for address in loaded.outputs:
-        kind = output_kind(address.url)
-        if kind in ("hls", "recording"):
-            objection = objection_to_writing(Path(address.url) if kind == "recording" else Path(address.url).parent)
+        folder = output_folder(address.url)
+        if folder is not None:
+            objection = objection_to_writing(folder)
             folders[address.key] = Answer(works=objection is None, fact=objection or "can be written")
         else:
             requests[address.key] = Request(kind="output", url=address.url, transport="tcp", timeout_s=_OUTPUT_TIMEOUT_S)

@@ -14,8 +14,7 @@ from rich.console import Console
 
 from streamer.cli import exit_codes_text
 from streamer.errors import ExitCode, OutputError, UsageError
-from streamer.live.addresses import output_kind
-from streamer.live.checks import objection_to_writing
+from streamer.live.checks import objection_to_writing, output_folder
 from streamer.live.daemon import serve
 from streamer.live.loading import load_serve_settings
 from streamer.live.web.listening import check_address
@@ -100,8 +99,7 @@ def _check_demo(path: Path) -> None:
         (address,) = load_serve_settings(path).outputs
     except UsageError as error:
         raise UsageError(str(error).removeprefix(f"{path}: ").replace(_OUTPUT_KEY, "--output")) from None
-    kind = output_kind(address.url)
-    if kind in ("hls", "recording"):
-        objection = objection_to_writing(Path(address.url) if kind == "recording" else Path(address.url).parent)
-        if objection is not None:
-            raise OutputError(f"--output: {objection}")
+    folder = output_folder(address.url)
+    objection = objection_to_writing(folder) if folder is not None else None
+    if objection is not None:
+        raise OutputError(f"--output: {objection}")

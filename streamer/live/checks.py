@@ -170,11 +170,20 @@ def _warnings_of_outages(loaded: Loaded) -> Iterator[str]:
 
 def _warnings_of_places(loaded: Loaded) -> Iterator[str]:
     for address in loaded.outputs:
-        kind = output_kind(address.url)
-        if kind in ("hls", "recording"):
-            objection = objection_to_folder(Path(address.url) if kind == "recording" else Path(address.url).parent)
-            if objection:
-                yield f"{address.key}: {objection}"
+        folder = output_folder(address.url)
+        objection = objection_to_folder(folder) if folder is not None else None
+        if objection:
+            yield f"{address.key}: {objection}"
+
+
+def output_folder(address: str) -> Path | None:
+    """The folder that an output writes files into; None where it writes none."""
+    match output_kind(address):
+        case "recording":
+            return Path(address)
+        case "hls":
+            return Path(address).parent
+    return None
 
 
 def objection_to_folder(folder: Path) -> str | None:

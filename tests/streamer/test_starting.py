@@ -32,21 +32,26 @@ _SLOW_IMPORT = (
 """`veil`, whose import of one module says so and takes a minute."""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("module", ["cli", "commands.anonymize"])
-def test_a_signal_during_the_imports_ends_with_one_line(number: signal.Signals, module: str, tmp_path: Path) -> None:
-    *command, code = _SLOW_IMPORT
+def _begun(command: list[str], folder: Path, said: str) -> subprocess.Popen[str]:
+    """`veil anonymize clip.mp4` in a process group of its own, once it has said so much."""
     process = subprocess.Popen(
-        [*command, code.replace("{module}", module), "anonymize", "clip.mp4"],
-        cwd=tmp_path,
+        [*command, "anonymize", "clip.mp4"],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "importing\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == said
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["cli", "commands.anonymize"])
+def test_a_signal_during_the_imports_ends_with_one_line(number: signal.Signals, module: str, tmp_path: Path) -> None:
+    *command, code = _SLOW_IMPORT
+    with _begun([*command, code.replace("{module}", module)], tmp_path, "importing\n") as process:
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
         _, error = process.communicate(timeout=TIMEOUT_S)
 
@@ -56,17 +61,7 @@ def test_a_signal_during_the_imports_ends_with_one_line(number: signal.Signals, 
 def test_a_signal_at_any_time_of_the_start_leaves_no_traceback(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip.mp4", frames=5)
     for delay_s in (0.15, 0.25, 0.4, 0.6, 0.9):
-        process = subprocess.Popen(
-            [sys.executable, "-c", f"print('on', flush=True); {VEIL[-1]}", "anonymize", "clip.mp4"],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        with process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "on\n"
+        with _begun([sys.executable, "-c", f"print('on', flush=True); {VEIL[-1]}"], tmp_path, "on\n") as process:
             time.sleep(delay_s)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
