@@ -19,10 +19,14 @@ from streamer.demo_figures import draw_figure, load_figures
 from streamer.demo_scenes import SCENES, Scene, paint_backdrop
 from streamer.demo_sound import melody
 from streamer.errors import InputError, OutputError
+from streamer.opening import open_input
 
 Picture = NDArray[np.uint8]  # (height, width, 3): R G B
 
 SAMPLE_RATE = 48_000
+MADE_BY_DEMO = "Made by veil demo: nobody in it exists"
+"""The clip's comment, by which it is known again."""
+
 _SHEET_COLUMNS = 4
 _SHEET_GAP_PX = 6
 _SHEET_LABEL_PX = 28
@@ -35,6 +39,7 @@ def make_demo_clip(path: Path, *, size: tuple[int, int] = (1280, 720), duration_
     """
     frames = round(duration_s * rate)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        container.metadata["comment"] = MADE_BY_DEMO
         video = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "veryfast", "threads": "2"})
         video.width, video.height = size
         video.pix_fmt = "yuv420p"
@@ -49,6 +54,15 @@ def make_demo_clip(path: Path, *, size: tuple[int, int] = (1280, 720), duration_
         sound.rate, sound.pts, sound.time_base = SAMPLE_RATE, 0, Fraction(1, SAMPLE_RATE)
         container.mux(audio.encode(sound))
         container.mux(audio.encode(None))
+
+
+def is_demo_clip(path: Path) -> bool:
+    """Whether `make_demo_clip` made this file; False where it is no clip at all."""
+    try:
+        with open_input(path) as container:
+            return container.metadata.get("comment") == MADE_BY_DEMO
+    except InputError:
+        return False
 
 
 def _pictures(size: tuple[int, int], frames: int, rate: int) -> Iterator[Picture]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import msgspec
@@ -13,9 +14,10 @@ from streamer.batch import plan_batch
 from streamer.cli import exit_codes_text, log_level
 from streamer.commands.options import add_options, naming_settings, settings_from
 from streamer.commands.stopping import stop_on_signals
-from streamer.demo import make_contact_sheet, make_demo_clip
+from streamer.demo import is_demo_clip, make_contact_sheet, make_demo_clip
 from streamer.errors import ExitCode, OutputError
 from streamer.progress import show_progress
+from streamer.temporary import TemporaryOutput, remove_stale
 
 CLIP, ANONYMIZED, SHEET = "demo.mp4", "demo_anonymized.mp4", "contact-sheet.png"
 
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
     parser.set_defaults(verbosity=0)
     parser.epilog = (
-        f"Writes {CLIP} (people who do not exist), {ANONYMIZED} and {SHEET}; files of an earlier demo are replaced.\n\n"
+        f"Writes {CLIP} (people who do not exist), {ANONYMIZED} and {SHEET}; replaces those of an earlier demo, no others.\n\n"
         f"{exit_codes_text()}"
     )
 
@@ -40,12 +42,13 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     folder: Path = arguments.output
     clip, anonymized, sheet = folder / CLIP, folder / ANONYMIZED, folder / SHEET
     say = Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        say("making a clip of people who do not exist ...")
-        make_demo_clip(clip)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror})") from None
+    say("making a clip of people who do not exist ...")
+    write_clip(clip)
     plan = plan_batch([str(clip)], str(anonymized), settings)
     if plan.failures:
         raise plan.failures[0].error
@@ -59,3 +62,25 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         for path in (clip, anonymized, sheet):
             print(path)
     return outcome.exit_code
+
+
+def check_folder(folder: Path) -> None:
+    """Raises OutputError where the demo would replace what no earlier demo made."""
+    if is_demo_clip(folder / CLIP):
+        return
+    for name in (CLIP, ANONYMIZED, SHEET):
+        if os.path.lexists(folder / name):
+            raise OutputError(f"{folder / name}: is not of an earlier demo and would be replaced; name another folder with -o")
+
+
+def write_clip(path: Path) -> None:
+    """The demo's clip, under its name only when it is complete. Raises OutputError."""
+    remove_stale([path])
+    output = TemporaryOutput(path)
+    try:
+        make_demo_clip(output.path)
+        output.commit(overwrite=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        output.discard()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +13,14 @@ import pytest
 from PIL import Image
 
 from models.detectors import image_render, open_detector
+from streamer.commands import demo
+from streamer.commands.demo import ANONYMIZED, CLIP, check_folder
 from streamer.demo import SAMPLE_RATE, make_contact_sheet, make_demo_clip
 from streamer.demo_figures import load_figures
 from streamer.demo_scenes import SCENES
 from streamer.demo_sound import melody
+from streamer.errors import ExitCode, OutputError
+from tests.command import veil
 
 SIZE = (640, 360)
 
@@ -115,3 +120,34 @@ def test_the_contact_sheet_shows_both_clips_at_eight_moments(clip: Path, tmp_pat
     # Labels differ, and JPEG spreads a little of that.
     assert np.abs(before - after).mean() < 3
     assert np.abs(before - later).mean() > 10
+
+
+@pytest.mark.parametrize("name", ["demo.mp4", "demo_anonymized.mp4", "contact-sheet.png"])
+def test_a_file_that_no_demo_made_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"somebody's own")
+
+    ended = veil("demo", "-o", tmp_path, cwd=tmp_path)
+
+    assert ended.returncode == ExitCode.OUTPUT
+    why = "is not of an earlier demo and would be replaced; name another folder with -o"
+    assert ended.stderr == f"veil demo: {tmp_path / name}: {why}\n"
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"somebody's own")]
+
+
+def test_the_files_of_an_earlier_demo_are_replaced(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / CLIP).write_bytes(clip.read_bytes())
+    (tmp_path / ANONYMIZED).write_bytes(b"")
+
+    check_folder(tmp_path)
+
+
+def test_a_clip_has_its_name_only_when_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half a clip")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(demo, "make_demo_clip", fail)
+
+    with pytest.raises(OutputError, match="No space left on device"):
+        demo.write_clip(tmp_path / CLIP)
+    assert list(tmp_path.iterdir()) == []
