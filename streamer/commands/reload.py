@@ -12,7 +12,8 @@ from rich.console import Console
 
 from streamer.commands.daemon import TOKEN_VARIABLE, add_daemon_options, daemon_of
 from streamer.errors import ExitCode, InternalError, UsageError
-from streamer.live.asking import Daemon, UnreachableError, ask_status, printable
+from streamer.escaping import printable
+from streamer.live.asking import Daemon, UnreachableError, ask_status
 from streamer.live.status import ServeStatus
 
 DEADLINE_S = 15.0

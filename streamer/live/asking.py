@@ -9,6 +9,7 @@ from http import HTTPStatus
 import msgspec
 
 from streamer.errors import InputError, UsageError
+from streamer.escaping import printable
 from streamer.live.status import ServeStatus
 
 DEFAULT_ADDRESS = "127.0.0.1:8700"
@@ -61,11 +62,6 @@ def ask_status(daemon: Daemon) -> ServeStatus:
             raise UnreachableError(f"{daemon.address}: the daemon does not tell how it is ({printable(said)})")
         case status:
             raise UnreachableError(f"{daemon.address}: what answers is not veil serve (HTTP {status})")
-
-
-def printable(text: str) -> str:
-    """Fit for a terminal: nothing in it that moves the cursor or changes colours."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _decode(body: bytes, daemon: Daemon) -> ServeStatus:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from streamer.live.asking import printable
+from streamer.escaping import printable
 from streamer.live.status import OutputState, OutputStatus, ServeStatus, StreamState, StreamStatus
 
 _STREAM_STATES: Mapping[StreamState, tuple[str, str]] = {

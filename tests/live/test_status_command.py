@@ -17,7 +17,7 @@ import pytest
 
 import streamer.commands.reload
 from streamer.errors import ExitCode
-from streamer.live.asking import printable
+from streamer.escaping import printable
 from streamer.live.status import Event, ServeStatus
 from streamer.live.terminal import duration
 from streamer.workers.web import WebWorker
