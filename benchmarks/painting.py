@@ -91,7 +91,8 @@ def paint_noise(network: bytes, resolution: int, *, has_mask: bool) -> Callable[
 
 def measure_networks() -> None:
     from models.generator import Generator, paper_architecture
-    from models.generator_weights import Provenance, export_onnx
+    from models.generator_export import export_onnx
+    from models.generator_weights import Provenance
 
     runs = {"shipped, 64 pixels": paint_noise(read_weights("generator.onnx"), 64, has_mask=True)}
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ geometry.hide -> FaceGenerator.paint -> geometry.paste
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ DEFAULT_WEIGHTS = "generator.onnx"
 PRECISION: Precision = "bfloat16"
 """Nobody sees the difference in what is painted."""
 FORMAT = "veil-generator-1"
-"""The format that `generator_weights.export_onnx` writes."""
+"""The format that `generator_export.export_onnx` writes."""
 
 
 class FaceGenerator:
@@ -38,7 +39,7 @@ class FaceGenerator:
         try:
             architecture: dict[str, Any] = json.loads(described["architecture"])
             provenance: dict[str, Any] = json.loads(described["provenance"])
-            self.resolution = int(architecture["resolution"])
+            self.resolution = resolution_of(described)
             self.keypoints = int(architecture["keypoints"])
             self.noise_planes = int(architecture["noise_planes"])
             self._has_mask = bool(architecture["has_mask"])
@@ -85,6 +86,15 @@ class FaceGenerator:
         pixels = np.float32(self.resolution)
         middles: NDArray[np.float32] = (np.floor(keypoints.astype(np.float32) * pixels) + np.float32(0.5)) / pixels
         return middles
+
+
+def resolution_of(metadata: Mapping[str, str]) -> int:
+    """Pixels of the crops that an exported generator takes, by its metadata: a refiner doubles them.
+
+    Raises KeyError, TypeError or ValueError where it does not say.
+    """
+    resolution = int(json.loads(metadata["architecture"])["resolution"])
+    return 2 * resolution if "refiner" in metadata else resolution
 
 
 def open_generator(backend: str = "cpu", weights: str = DEFAULT_WEIGHTS, *, threads: int = 1) -> FaceGenerator:

@@ -1,25 +1,23 @@
-"""The generator's weights on disk: safetensors with metadata, the published checkpoints, and export to ONNX.
+"""The generator's weights on disk: safetensors with metadata, and the published checkpoints.
 
-training -> save_generator -> .safetensors -> load_generator -> export_onnx -> .onnx (what serving runs)
+training -> save_generator -> .safetensors -> load_generator -> generator_export
 published checkpoint -> read_published -> save_generator
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import logging
 import math
 import os
 import pickle
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,7 +26,6 @@ from torch import Tensor, nn
 
 from models.generator import Generator, GeneratorArchitecture
 from models.geometry import PAPER_EXPANSION
-from models.layers import GeneratorBlock, fold_scales
 from models.weights import WeightsError
 
 FORMAT = "veil-generator-1"
@@ -39,9 +36,6 @@ PUBLISHED_TERMS = (
     "non-commercial use only: trained on FDF (Flickr photographs under Creative Commons licences, most of them non-commercial)"
 )
 """Terms of the published DeepPrivacy weights."""
-
-EXPORT_EPSILON_SUM = 2e-7
-"""Smallest constant inside an exported pixel norm (channels times epsilon): exporters delete an added 1e-8 as if it were zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,94 +248,6 @@ def _architecture_of(weights: Mapping[str, Tensor]) -> GeneratorArchitecture:
     keypoints = weights["decoder.8.merge.conv.weight"].shape[1] - 2 * widths[0]
     noise_planes = weights["decoder.4.merge.conv.weight"].shape[1] - widths[0] - keypoints
     return GeneratorArchitecture(resolution=sizes[-1], widths=widths, keypoints=keypoints, noise_planes=noise_planes)
-
-
-@contextlib.contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """Without the exporter's remarks on its own internals and on packages that are not needed."""
-    exporter = logging.getLogger("torch.onnx")
-    before = exporter.level
-    exporter.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        exporter.setLevel(before)
-
-
-class ExportedGenerator(nn.Module):
-    """A generator whose inputs are all tensors, for the exporter."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        result: Tensor = self.generator(*inputs)
-        return result
-
-
-def export_onnx(path: Path, generator: Generator, provenance: Provenance) -> None:
-    """Write the generator as one ONNX file with any batch size.
-
-    Inputs, float32: image (B, 3, R, R) in [-1, 1], keypoints (B, 2 K), noise (B, noise planes, 4, 4) and, with a mask channel,
-    mask (B, 1, R, R).
-    Output: painted (B, 3, R, R). Hiding what the mask marks, the pose planes and keeping the known pixels are part of the graph.
-    The metadata of the file holds architecture and provenance. The given generator is not changed.
-    """
-    import onnx  # export alone needs it
-
-    a = generator.architecture
-    network = Generator(a)
-    network.load_state_dict({name: value.detach().cpu() for name, value in generator.state_dict().items() if "_old." not in name})
-    fold_scales(network)
-    for module in network.modules():
-        if isinstance(module, GeneratorBlock):
-            module.epsilon = max(module.epsilon, EXPORT_EPSILON_SUM / module.conv.weight.shape[0])
-    names = ["image", "keypoints", "noise"] + ["mask"] * a.has_mask
-    shapes = {
-        "image": (3, a.resolution, a.resolution),
-        "keypoints": (2 * a.keypoints,),
-        "noise": (a.noise_planes, 4, 4),
-        "mask": (1, a.resolution, a.resolution),
-    }
-    # A batch of two: the exporter takes one for a constant.
-    examples = tuple(torch.zeros(2, *shapes[name]) for name in names)
-    batch = torch.export.Dim("batch", min=1, max=1024)
-    with quiet_exporter():
-        program = torch.onnx.export(
-            ExportedGenerator(network).eval(),
-            examples,
-            dynamo=True,
-            input_names=names,
-            output_names=["painted"],
-            dynamic_shapes=(tuple({0: batch} for _ in names),),
-            opset_version=20,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("the exporter returned nothing")
-    model = program.model_proto
-    forget_its_making(model)
-    described: dict[str, Any] = {
-        "format": FORMAT,
-        "architecture": json.dumps(asdict(a)),
-        "provenance": json.dumps(asdict(provenance)),
-    }
-    onnx.helper.set_model_props(model, described)
-    onnx.checker.check_model(model, full_check=True)
-    write_atomically(path, model.SerializeToString(deterministic=True))
-
-
-def forget_its_making(model: Any) -> None:
-    """Remove what the exporter notes of the code and the folders from which an ONNX model was made."""
-    for node in model.graph.node:
-        node.ClearField("doc_string")
-        del node.metadata_props[:]
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
-        del value.metadata_props[:]
-    del model.graph.metadata_props[:]
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -13,15 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as to_safetensors
 
-from models.generator_weights import (
-    Provenance,
-    digest,
-    forget_its_making,
-    quiet_exporter,
-    read_tensors,
-    with_tensors,
-    write_atomically,
-)
+from models.generator_export import forget_its_making, quiet_exporter
+from models.generator_weights import Provenance, digest, read_tensors, with_tensors, write_atomically
 from models.keypoint_network import Calibration, ConfidentKeypoints, ConvolutionUnit, KeypointArchitecture, KeypointNetwork
 from models.keypoints import CROP_PX
 from models.weights import WeightsError

@@ -29,6 +29,7 @@ SUBCOMMANDS: tuple[Subcommand, ...] = (
     Subcommand(("export",), "trainer.export", "write trained weights as ONNX"),
     Subcommand(("fit",), "trainer.fit", "train a generator as a configuration file says"),
     Subcommand(("fit-keypoints",), "trainer.fit_keypoints", "train the keypoint network as a configuration file says"),
+    Subcommand(("fit-refiner",), "trainer.fit_refiner", "train what sharpens a generator's faces, as a configuration file says"),
     Subcommand(("evaluate", "detector"), "trainer.evaluate_detector", "measure recall and precision of a face detector"),
     Subcommand(("evaluate", "keypoints"), "trainer.evaluate_keypoints", "measure the keypoint network on faces held back"),
     Subcommand(("evaluate", "generator"), "trainer.evaluate_generator", "measure what a generator paints against classic filters"),

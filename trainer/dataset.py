@@ -22,7 +22,7 @@ from torch import Tensor
 
 from models.faces import KEYPOINT_NAMES
 from trainer.augment import Example, LabelledFace, vary
-from trainer.config import AugmentSettings, DataSettings, TrainSettings
+from trainer.config import AugmentSettings, DataSettings
 from trainer.fdf import FlickrDiverseFaces
 from trainer.pictures import DataError as DataError
 from trainer.pictures import PictureError as PictureError
@@ -170,10 +170,10 @@ class ExampleSource:
     Each pass through the data has an order of its own. Pictures that cannot be read are replaced by the next in order, and counted.
     """
 
-    def __init__(self, data: FaceData, settings: TrainSettings) -> None:
+    def __init__(self, data: FaceData, seed: int, threads: int = 0) -> None:
+        """threads: that prepare examples; 0 prepares them where they are asked for."""
         self._data = data
-        self._seed = settings.run.seed
-        threads = settings.data.loader_threads
+        self._seed = seed
         self._pool = ThreadPoolExecutor(threads, "loader") if threads else None
         self.unreadable: dict[int, str] = {}
         """Number of each picture that could not be read, and why."""

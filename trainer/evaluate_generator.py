@@ -155,7 +155,7 @@ def _evaluate(arguments: argparse.Namespace) -> Report:
         data,
         arguments.count,
         arguments.seed,
-        resolution=painter.architecture.resolution,
+        resolution=painter.resolution,
         expansion=painter.provenance.expansion,
         margin=arguments.margin,
     )
@@ -175,7 +175,7 @@ def _evaluate(arguments: argparse.Namespace) -> Report:
     evaluation, chance, methods, spread = _measure(faces, judges, painter, arguments.seed)
     return Report(
         weights=str(arguments.weights),
-        resolution=painter.architecture.resolution,
+        resolution=painter.resolution,
         images_seen=painter.provenance.images_seen,
         terms=painter.provenance.terms,
         data=str(arguments.data),

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 from loguru import logger
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from models.weights import WeightsError
 from trainer.checkpoint import CheckpointError, list_checkpoints
@@ -20,6 +17,7 @@ from trainer.features import FeatureError
 from trainer.loop import DivergedError, Run, stop_on_signals
 from trainer.networks import ArchitectureError
 from trainer.parallel import ParallelError, join_world, leave_world
+from trainer.progress import train_with_progress
 
 INTERRUPTED = 130
 
@@ -44,7 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"{folder}: holds a run already; continue it with --resume or choose another folder")
         training = Run(settings, folder, resume=arguments.resume, world=join_world(settings.run.device))
         stop_on_signals(training)
-        is_complete = _train(training)
+        is_complete = train_with_progress(
+            training,
+            total=settings.run.total_images,
+            describe=lambda: f"{training.networks.resolution}x{training.networks.resolution}",
+            is_shown=training.world.is_first,
+        )
     except (ConfigError, ArchitectureError, WeightsError, FeatureError, ParallelError) as error:
         return failed("fit", error, 2)
     except DataError as error:
@@ -58,24 +61,3 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         leave_world()
     return 0 if is_complete else INTERRUPTED
-
-
-def _train(training: Run) -> bool:
-    """Train, on a terminal with a progress bar; returns whether the run is complete."""
-    console = Console(stderr=True)
-    if not (console.is_terminal and training.world.is_first):
-        return training.train()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    # The bar moves aside for log lines.
-    logger.remove()
-    with Progress(*columns, console=console) as progress:
-        logger.add(lambda line: progress.console.print(line, end="", markup=False), level="INFO", diagnose=False)
-        bar = progress.add_task("images", total=training.settings.run.total_images, completed=training.images_seen)
-        began = (time.monotonic(), training.images_seen)
-
-        def advance(run: Run) -> None:
-            speed = (run.images_seen - began[1]) / (time.monotonic() - began[0])
-            size = run.networks.resolution
-            progress.update(bar, completed=run.images_seen, description=f"{size}x{size}, {speed:.1f} images/s")
-
-        return training.train(advance)

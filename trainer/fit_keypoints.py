@@ -16,8 +16,6 @@ import msgspec
 import numpy as np
 import torch
 from loguru import logger
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,6 +32,8 @@ from trainer.keypoint_calibration import calibration_of, gather
 from trainer.keypoint_config import KeypointTrainSettings, load_keypoint_config
 from trainer.keypoint_samples import IS_SHOULDER, LEAST_LABEL_SCORE, KeypointBatch, KeypointFaces, KeypointSource
 from trainer.loop import stop_on_signals
+from trainer.progress import train_with_progress
+from trainer.schedule import rate_at
 
 INTERRUPTED = 130
 CONFIDENCE_WEIGHT = 0.05
@@ -210,11 +210,6 @@ class KeypointRun:
         return path
 
 
-def rate_at(share: float) -> float:
-    """Learning rate as a part of the highest, after this share of the run."""
-    return min(1.0, (share + 1e-4) / 0.01) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `veil-train fit-keypoints`."""
     parser.add_argument("config", type=Path, help="configuration file, for example configs/train-keypoints.yaml")
@@ -238,7 +233,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"{folder}: holds a run already; continue it with --resume or choose another folder")
         training = KeypointRun(settings, folder, resume=arguments.resume)
         stop_on_signals(training)
-        is_complete = _train(training)
+        is_complete = train_with_progress(training, total=settings.run.total_images)
     except ConfigError as error:
         return failed("fit-keypoints", error, 2)
     except DataError as error:
@@ -246,17 +241,3 @@ def run(arguments: argparse.Namespace) -> int:
     except CheckpointError as error:
         return failed("fit-keypoints", error, 5)
     return 0 if is_complete else INTERRUPTED
-
-
-def _train(training: KeypointRun) -> bool:
-    """Train, on a terminal with a progress bar; returns whether the run is complete."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        return training.train()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    # The bar moves aside for log lines.
-    logger.remove()
-    with Progress(*columns, console=console) as progress:
-        logger.add(lambda line: progress.console.print(line, end="", markup=False), level="INFO", diagnose=False)
-        bar = progress.add_task("crops", total=training.settings.run.total_images, completed=training.images_seen)
-        return training.train(lambda run: progress.update(bar, completed=run.images_seen))

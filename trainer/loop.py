@@ -25,7 +25,7 @@ from trainer.identity import WOBBLE
 from trainer.journal import Journal, Progress
 from trainer.networks import Networks, random_source
 from trainer.parallel import World
-from trainer.precision import choose_arithmetic
+from trainer.precision import choose_arithmetic, choose_device
 from trainer.samples import save_samples
 from trainer.schedule import Stage, stage_at
 from trainer.step import Chance, Stepper, Values
@@ -60,7 +60,7 @@ class Run:
                     f"optimizer.accumulate: the {len(positions)} images of a batch of {phase.batch} that each of {self.world.size} "
                     f"processes computes cannot be computed in {settings.optimizer.accumulate} parts"
                 )
-        self.device = _device(settings)
+        self.device = choose_device(settings.run.device, settings.run.threads)
         self.arithmetic = choose_arithmetic(settings.run.precision, self.device)
         self.probability: AdaptiveProbability | None = None
         if settings.loss.adaptive_target is not None:
@@ -68,7 +68,7 @@ class Run:
         self._must_stop = False
         data = READERS[settings.data.kind](Path(settings.data.root), settings.data, settings.augment)
         logger.info("{} faces to train on, {} held back", data.training, len(data) - data.training)
-        self.source = ExampleSource(data, settings)
+        self.source = ExampleSource(data, settings.run.seed, settings.data.loader_threads)
         self.images_seen = 0
         self.steps = 0
         self.steps_skipped = 0
@@ -279,14 +279,3 @@ def stop_on_signals(run: Stoppable) -> None:
 
 def _crosses(before: int, after: int, every: int) -> bool:
     return before // every != after // every
-
-
-def _device(settings: TrainSettings) -> torch.device:
-    wanted = settings.run.device
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("run.device: cuda, but PyTorch finds no GPU that it can use; auto takes the CPU then")
-    if settings.run.threads:
-        torch.set_num_threads(settings.run.threads)
-    return torch.device(wanted)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.backends.cpu import CpuBackend
 from models.detectors import RgbImage
+from models.face_generator import resolution_of
 from models.faces import KEYPOINT_NAMES
 from models.generator import BOTTOM, GeneratorArchitecture
 from models.generator_weights import FORMAT, Provenance, load_generator, read_description
@@ -29,6 +30,8 @@ class Painter:
     """A generator and what its file says about it."""
 
     architecture: GeneratorArchitecture
+    resolution: int
+    """Pixels of the square crops; more than the architecture's where a refiner follows the generator."""
     provenance: Provenance
     network: Network
 
@@ -71,7 +74,8 @@ def _open_safetensors(path: Path) -> Painter:
             painted: Values = generator(*map(torch.from_numpy, inputs)).numpy()
         return painted
 
-    return Painter(architecture=generator.architecture, provenance=provenance, network=network)
+    a = generator.architecture
+    return Painter(architecture=a, resolution=a.resolution, provenance=provenance, network=network)
 
 
 def _open_onnx(path: Path) -> Painter:
@@ -90,4 +94,4 @@ def _open_onnx(path: Path) -> Painter:
         painted: Values = backend.run(inputs)[0]
         return painted
 
-    return Painter(architecture=architecture, provenance=provenance, network=network)
+    return Painter(architecture=architecture, resolution=resolution_of(metadata), provenance=provenance, network=network)

@@ -71,3 +71,17 @@ def choose_arithmetic(precision: Precision, device: torch.device) -> Arithmetic:
     if precision == "float16" and device.type == "cpu":
         raise ConfigError("run.precision: float16 needs a GPU; use bfloat16 or float32 here")
     return Arithmetic(precision, device)
+
+
+def choose_device(wanted: str, threads: int) -> torch.device:
+    """Where a run computes: "auto" is a GPU if there is one. threads: on the CPU, 0 leaves the choice to torch.
+
+    Raises ConfigError for "cuda" without a GPU.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("run.device: cuda, but PyTorch finds no GPU that it can use; auto takes the CPU then")
+    if threads:
+        torch.set_num_threads(threads)
+    return torch.device(wanted)

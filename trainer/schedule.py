@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -66,3 +67,8 @@ def _stage(phase: Phase, images_into_phase: int) -> Stage:
         group = BATCHES_A_FADE_STEP * phase.batch
         alpha = images_into_phase // group * group / phase.fade_images
     return Stage(resolution=phase.resolution, alpha=alpha, batch=phase.batch, images_into_phase=images_into_phase)
+
+
+def rate_at(share: float) -> float:
+    """Learning rate as a part of the highest, after this share of the run."""
+    return min(1.0, (share + 1e-4) / 0.01) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))

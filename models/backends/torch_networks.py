@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from models import generator_weights, keypoint_weights
 from models.centerface import BACKBONE, CenterFace, PictureInput
 from models.generator import Generator, GeneratorArchitecture
-from models.generator_weights import EXPORT_EPSILON_SUM, ExportedGenerator
+from models.generator_export import as_exported
 from models.keypoint_network import ConfidentKeypoints, ConvolutionUnit, KeypointArchitecture, KeypointNetwork
-from models.layers import EqualizedConv2d, GeneratorBlock
+from models.refiner import Refiner, RefinerArchitecture
 from models.weights import WeightsError
 
 
@@ -57,20 +57,15 @@ def read_network(network: bytes) -> TorchNetwork:
     return TorchNetwork(module=module, names=tuple(value.name for value in model.graph.input), metadata=metadata)
 
 
-def exported_generator(architecture: GeneratorArchitecture) -> nn.Module:
+def exported_generator(architecture: GeneratorArchitecture, refiner: RefinerArchitecture | None = None) -> nn.Module:
     """A generator in the form in which `export_onnx` writes it: scales folded, epsilon large enough for half precision."""
-    generator = Generator(architecture)
-    for module in generator.modules():
-        if isinstance(module, EqualizedConv2d):
-            module.scale = 1.0
-        if isinstance(module, GeneratorBlock):
-            module.epsilon = max(module.epsilon, EXPORT_EPSILON_SUM / module.conv.weight.shape[0])
-    return ExportedGenerator(generator)
+    return as_exported(Generator(architecture), None if refiner is None else Refiner(refiner))
 
 
 def _make_generator(weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:
     fields = json.loads(metadata["architecture"])
-    return exported_generator(GeneratorArchitecture(**{**fields, "widths": tuple(fields["widths"])}))
+    refiner = RefinerArchitecture(**json.loads(metadata["refiner"])) if "refiner" in metadata else None
+    return exported_generator(GeneratorArchitecture(**{**fields, "widths": tuple(fields["widths"])}), refiner)
 
 
 def _make_keypoints(weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> nn.Module:

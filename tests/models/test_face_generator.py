@@ -20,8 +20,9 @@ from models.backends.cpu import CpuBackend
 from models.detectors import CenterFaceDetector, image_render
 from models.face_generator import FORMAT, FaceGenerator, open_generator
 from models.generator import Generator, GeneratorArchitecture, paper_architecture
+from models.generator_export import export_onnx
 from models.generator_weights import FORMAT as WRITTEN_FORMAT
-from models.generator_weights import Provenance, export_onnx, load_generator
+from models.generator_weights import Provenance, load_generator
 from models.geometry import from_pixels
 from models.keypoints import NetworkKeypoints
 from models.weights import PRETRAINED, WeightsError, read_weights

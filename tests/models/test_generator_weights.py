@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,7 +17,6 @@ from models.generator import Generator, GeneratorArchitecture, paper_architectur
 from models.generator_weights import (
     PUBLISHED_TERMS,
     Provenance,
-    export_onnx,
     load_generator,
     read_published,
     rename_published,
@@ -213,54 +211,6 @@ def test_a_truncated_checkpoint_is_one_clear_error(tmp_path: Path) -> None:
     truncate(tmp_path / "t.ckpt")
     with pytest.raises(WeightsError, match="damaged"):
         read_published(tmp_path / "t.ckpt")
-
-
-@pytest.fixture(scope="module", params=[MASKED, paper_architecture(32, resolution=16)], ids=["masked", "paper"])
-def exported(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Generator, onnxruntime.InferenceSession]:
-    """A generator, and the same as an ONNX file in ONNX Runtime."""
-    torch.manual_seed(0)
-    network = Generator(request.param).eval()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    path = tmp_path_factory.mktemp("export") / "g.onnx"
-    export_onnx(path, network, PROVENANCE)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    return network, onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-
-
-@pytest.mark.parametrize("batch", [1, 3, 8])
-def test_onnx_paints_what_torch_paints_at_any_batch_size(
-    exported: tuple[Generator, onnxruntime.InferenceSession], batch: int
-) -> None:
-    network, session = exported
-    random = torch.Generator().manual_seed(batch)
-    values = {
-        "image": torch.rand((batch, 3, 16, 16), generator=random) * 2 - 1,
-        "keypoints": torch.rand((batch, 14), generator=random) * 1.4 - 0.2,
-        "noise": torch.randn((batch, 32, 4, 4), generator=random),
-    }
-    if network.architecture.has_mask:
-        values["mask"] = (torch.rand((batch, 1, 16, 16), generator=random) > 0.5).float()
-    with torch.no_grad():
-        expected = network(values["image"], values["keypoints"], values["noise"], values.get("mask"))
-    (painted,) = session.run(None, {name: value.numpy() for name, value in values.items()})
-    assert np.abs(painted - expected.numpy()).max() < 1e-4
-
-
-def test_onnx_of_all_zeros_is_finite(exported: tuple[Generator, onnxruntime.InferenceSession]) -> None:
-    """Zeros everywhere reach every pixel norm as zeros while the biases are zero, as they are in a new network."""
-    _, session = exported
-    zeros = {node.name: np.zeros([1, *node.shape[1:]], np.float32) for node in session.get_inputs()}
-    assert np.isfinite(session.run(None, zeros)[0]).all()
-
-
-def test_the_onnx_file_says_what_it_is(exported: tuple[Generator, onnxruntime.InferenceSession]) -> None:
-    network, session = exported
-    described = session.get_modelmeta().custom_metadata_map
-    fields = json.loads(described["architecture"])
-    assert GeneratorArchitecture(**{**fields, "widths": tuple(fields["widths"])}) == network.architecture
-    assert json.loads(described["provenance"])["terms"] == "none"
 
 
 @pytest.mark.parametrize("name", sorted(read_manifest()))

@@ -8,21 +8,25 @@ import pytest
 import torch
 
 from models.discriminator import paper_discriminator
-from models.generator import paper_architecture
+from models.generator import Generator, paper_architecture
+from models.refiner import FACTOR, RefinedGenerator, Refiner, RefinerArchitecture
 from trainer.config import ConfigError, TrainSettings, load_config, to_yaml
 from trainer.keypoint_config import load_keypoint_config
+from trainer.refiner_config import load_refiner_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.glob("train-*.yaml"))
+LOADERS = {"train-keypoints.yaml": load_keypoint_config, "train-refiner.yaml": load_refiner_config}
 
 
 def test_configurations_ship() -> None:
-    assert {"train-default.yaml", "train-fdf128.yaml", "train-keypoints.yaml"} <= {path.name for path in SHIPPED}
+    names = {"train-default.yaml", "train-fdf128.yaml", "train-keypoints.yaml", "train-refiner.yaml"}
+    assert names <= {path.name for path in SHIPPED}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_each_shipped_file_loads(path: Path) -> None:
-    settings = load_keypoint_config(path) if path.name == "train-keypoints.yaml" else load_config(path)
+    settings = LOADERS.get(path.name, load_config)(path)
     assert settings.run.terms != "unknown"
 
 
@@ -64,15 +68,16 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         load_config(tmp_path / "none.yaml")
 
 
-def test_the_default_network_is_small_enough_for_a_cpu() -> None:
+def test_the_default_networks_are_small_enough_for_a_cpu() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    from models.generator import Generator
-
     settings = load_config(CONFIGS / "train-default.yaml")
-    size = settings.phases[-1].resolution
+    shape = load_refiner_config(CONFIGS / "train-refiner.yaml").network
+    coarse = settings.phases[-1].resolution
+    size = FACTOR * coarse
     with torch.device("meta"):
-        network = Generator(settings.network.generator(size))
+        refiner = Refiner(RefinerArchitecture(width=shape.width, blocks=shape.blocks))
+        network = RefinedGenerator(Generator(settings.network.generator(coarse)), refiner)
         with FlopCounterMode(display=False) as counter:
             network(torch.zeros(1, 3, size, size), torch.zeros(1, 14), torch.zeros(1, 32, 4, 4), torch.zeros(1, 1, size, size))
     assert counter.get_total_flops() <= 2.5e9

@@ -91,7 +91,7 @@ def test_absent_and_dropped_keypoints_lie_outside() -> None:
 def test_the_same_position_is_the_same_example_whatever_was_asked_before(small_settings: TrainSettings) -> None:
     def source() -> ExampleSource:
         return ExampleSource(
-            LabelledFolder(Path(small_settings.data.root), small_settings.data, small_settings.augment), small_settings
+            LabelledFolder(Path(small_settings.data.root), small_settings.data, small_settings.augment), small_settings.run.seed
         )
 
     first, second = source(), source()
@@ -108,7 +108,7 @@ def test_threads_change_nothing(small_settings: TrainSettings) -> None:
     batches = []
     for settings in (small_settings, threaded):
         data = LabelledFolder(Path(settings.data.root), settings.data, settings.augment)
-        batches.append(ExampleSource(data, settings).batch(range(10), stage(16)))
+        batches.append(ExampleSource(data, settings.run.seed, settings.data.loader_threads).batch(range(10), stage(16)))
     assert batches[0].pictures.equal(batches[1].pictures)
     assert batches[0].keypoints.equal(batches[1].keypoints)
 
@@ -129,7 +129,7 @@ def test_each_turn_shows_every_training_face_once_and_no_other(small_settings: T
             asked.append(number)
             return data.example(number, at, random)
 
-    source = ExampleSource(Recorder(), small_settings)  # type: ignore[arg-type]
+    source = ExampleSource(Recorder(), small_settings.run.seed)  # type: ignore[arg-type]
     source.batch(range(2 * data.training), stage(8))
     turns = asked[: data.training], asked[data.training :]
     assert sorted(turns[0]) == sorted(turns[1]) == list(range(data.training))
@@ -226,14 +226,14 @@ def test_faces_in_pictures_of_many_sizes_are_one_batch(copied: Path, small_setti
     for number, path in enumerate(sorted(copied.glob("*.jpg"))):
         cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (40 + 11 * number, 60 + 7 * number)))
     logger.remove()
-    source = ExampleSource(open_folder(copied), small_settings)
+    source = ExampleSource(open_folder(copied), small_settings.run.seed)
     assert source.batch(range(16), stage(16)).pictures.shape == (16, 3, 16, 16)
     assert not source.unreadable
 
 
 def test_a_damaged_picture_that_is_held_back_is_left_out_and_named(copied: Path, small_settings: TrainSettings) -> None:
     data = open_folder(copied, share=0.5)
-    source = ExampleSource(data, small_settings)
+    source = ExampleSource(data, small_settings.run.seed)
     logger.remove()
     whole = source.validation(4, stage(8))
     broken = next(row.path for row in data._rows[data.training :])
@@ -255,7 +255,7 @@ def test_a_damaged_picture_among_others_is_left_out_counted_and_named(copied: Pa
     damaged = sorted(copied.glob("*.jpg"))[3]
     damaged.write_bytes(damaged.read_bytes()[:40])
     data = open_folder(copied)
-    source = ExampleSource(data, small_settings)
+    source = ExampleSource(data, small_settings.run.seed)
     logger.remove()
     batch = source.batch(range(2 * data.training), stage(8))
     assert len(batch.pictures) == 2 * data.training
@@ -268,4 +268,4 @@ def test_a_folder_of_nothing_but_damaged_pictures_is_refused(copied: Path, small
         path.write_bytes(b"")
     logger.remove()
     with pytest.raises(DataError, match="none of the 16 pictures"):
-        ExampleSource(open_folder(copied), small_settings).example(0, stage(8))
+        ExampleSource(open_folder(copied), small_settings.run.seed).example(0, stage(8))

@@ -16,7 +16,8 @@ from models import geometry, recognition
 from models.detectors import RgbImage
 from models.faces import KEYPOINT_NAMES, Faces
 from models.generator import Generator, GeneratorArchitecture
-from models.generator_weights import Provenance, export_onnx, load_generator, save_generator
+from models.generator_export import export_onnx
+from models.generator_weights import Provenance, load_generator, save_generator
 from models.keypoints import NetworkKeypoints
 from models.recognition import FaceNetRecognizer, RecognizerError
 from models.weights import PRETRAINED

@@ -82,7 +82,7 @@ def test_fdf_without_usable_metainfo_is_refused(fdf: Path) -> None:
 def test_fdf_pictures_of_another_size_are_left_out_and_named(fdf: Path, small_settings: TrainSettings) -> None:
     cv2.imwrite(str(fdf / "images" / "16" / "3.png"), np.zeros((12, 16, 3), np.uint8))
     logger.remove()
-    source = ExampleSource(open_fdf(fdf), small_settings)
+    source = ExampleSource(open_fdf(fdf), small_settings.run.seed)
     assert source.batch(range(10), stage(16)).pictures.shape == (10, 3, 16, 16)
     (message,) = source.unreadable.values()
     assert message.endswith("3.png: must be 16 pixels square, is 16x12")

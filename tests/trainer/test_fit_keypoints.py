@@ -14,9 +14,10 @@ from loguru import logger
 from trainer.cli import build_parser
 from trainer.config import DataSettings, to_yaml
 from trainer.evaluate_keypoints import compare, locate, measure, network_answers, served_batch
-from trainer.fit_keypoints import KeypointRun, keypoint_loss, rate_at
+from trainer.fit_keypoints import KeypointRun, keypoint_loss
 from trainer.keypoint_config import KeypointAugmentSettings, KeypointNetworkSettings, KeypointRunSettings, KeypointTrainSettings
 from trainer.keypoint_samples import KeypointBatch
+from trainer.schedule import rate_at
 
 
 @pytest.fixture(autouse=True)
