@@ -20,6 +20,8 @@ from models.weights import read_weights
 
 Inputs = list[np.ndarray]
 
+GENERATOR_PX = 128
+
 
 def smooth(generator: np.random.Generator, batch: int, rows: int, columns: int) -> np.ndarray:
     """Pictures that have large shapes, uint8 (batch, rows, columns, 3)."""
@@ -28,9 +30,9 @@ def smooth(generator: np.random.Generator, batch: int, rows: int, columns: int) 
 
 
 def generator_inputs(generator: np.random.Generator, batch: int) -> Inputs:
-    mask = np.zeros((batch, 1, 64, 64), np.float32)
-    mask[:, :, 12:52, 14:50] = 1
-    picture = smooth(generator, batch, 64, 64).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
+    mask = np.zeros((batch, 1, GENERATOR_PX, GENERATOR_PX), np.float32)
+    mask[:, :, 24:104, 28:100] = 1
+    picture = smooth(generator, batch, GENERATOR_PX, GENERATOR_PX).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
     noise = generator.standard_normal((batch, 32, 4, 4), np.float32)
     keypoints = (generator.integers(6, 58, (batch, 14)) + 0.5) / 64
     return [picture * (1 - mask), keypoints.astype(np.float32), noise, mask]

@@ -110,7 +110,7 @@ def cases() -> list[tuple[str, TorchNetwork, Forms]]:
     return [
         *(("detector", detector, picture_forms(1, rows, columns)) for columns, rows in (working[0], working[-1])),
         *(("keypoints", keypoints, picture_forms(batch, 64, 64)) for batch in (1, 8)),
-        *(("generator", generator, generator_forms(batch, 64, has_mask=True)) for batch in (1, 2, 4, 8)),
+        *(("generator", generator, generator_forms(batch, 128, has_mask=True)) for batch in (1, 2, 4, 8)),
         *(("the paper's", network, generator_forms(8, 128, has_mask=False)) for network in paper),
     ]
 

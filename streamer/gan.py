@@ -52,7 +52,7 @@ MANY = 3
 only cost: a tenth of the time, on two cores."""
 BESIDE = 0.2
 """Of the width and height of a face on each side: what the generator has to see of what is beside it."""
-SOFTNESS_PX = 0.9
+SOFTNESS_PX = 1.2
 """Sigma of the sharpest edges that the generator paints, in its own pixels."""
 _MOST_REMEMBERED = 256
 _ENLARGEMENT = 2

@@ -25,6 +25,7 @@ from models.generator_weights import FORMAT as WRITTEN_FORMAT
 from models.generator_weights import Provenance, load_generator
 from models.geometry import from_pixels
 from models.keypoints import NetworkKeypoints
+from models.refiner import RefinedGenerator, load_refiner
 from models.weights import PRETRAINED, WeightsError, read_weights
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +129,7 @@ def shipped() -> FaceGenerator:
 
 def test_the_generator_that_ships_is_small_and_says_what_it_may_be_used_for(shipped: FaceGenerator) -> None:
     assert (PRETRAINED / "generator.onnx").stat().st_size <= 10_000_000
-    assert shipped.resolution == 64
+    assert shipped.resolution == 128
     assert "non-commercial" in shipped.terms
 
 
@@ -161,12 +162,13 @@ def test_the_generator_that_ships_paints_finite_faces_of_nothing(shipped: FaceGe
 
 
 def test_the_weights_that_ship_are_those_that_were_exported(shipped: FaceGenerator) -> None:
-    network, provenance = load_generator(PRETRAINED / "generator.safetensors")
+    generator, provenance = load_generator(PRETRAINED / "generator.safetensors")
+    network = RefinedGenerator(generator, load_refiner(PRETRAINED / "refiner.safetensors")[0])
     assert provenance.terms == shipped.terms
-    random = np.random.default_rng(0)
-    pictures = random.integers(0, 256, (2, 64, 64, 3), np.uint8)
-    masks = np.zeros((2, 64, 64), np.bool_)
-    masks[:, 10:50, 12:52] = True
+    random, size = np.random.default_rng(0), shipped.resolution
+    pictures = random.integers(0, 256, (2, size, size, 3), np.uint8)
+    masks = np.zeros((2, size, size), np.bool_)
+    masks[:, 21:100, 24:105] = True
     keypoints, noise = random.random((2, 14), np.float32), random.standard_normal((2, 32, 4, 4)).astype(np.float32)
     hidden = torch.from_numpy(masks[:, None].astype(np.float32))
     image = torch.from_numpy(np.ascontiguousarray(from_pixels(pictures).transpose(0, 3, 1, 2)))

@@ -251,7 +251,7 @@ def test_half_precision_stays_well_within_what_is_accepted() -> None:
 EXAMPLES: dict[str, list[NDArray[Any]]] = {
     "centerface.onnx": [np.zeros((1, 96, 128, 3), np.uint8)],
     "keypoints.onnx": [np.zeros((2, 64, 64, 3), np.uint8)],
-    "generator.onnx": [np.zeros((1, *shape), np.float32) for shape in ((3, 64, 64), (14,), (32, 4, 4), (1, 64, 64))],
+    "generator.onnx": [np.zeros((1, *shape), np.float32) for shape in ((3, 128, 128), (14,), (32, 4, 4), (1, 128, 128))],
 }
 
 

@@ -72,7 +72,8 @@ def test_engines_are_wanted_for_what_the_generator_is_given() -> None:
     generator: FaceGenerator = open_generator()
     generator._backend = recorder = Recorder(generator._backend)  # type: ignore[assignment]
     for batch in (1, 2, 4, 8):
-        generator.paint(np.zeros((batch, 64, 64, 3), np.uint8), np.ones((batch, 64, 64), bool), np.zeros((batch, 14), np.float32))
+        shape = (batch, generator.resolution, generator.resolution)
+        generator.paint(np.zeros((*shape, 3), np.uint8), np.ones(shape, bool), np.zeros((batch, 14), np.float32))
     wanted = {one.forms for one in wanted_engines([(640, 360)], "default") if one.weights == "generator.onnx"}
     assert wanted == recorder.forms
 
@@ -94,7 +95,7 @@ def test_what_is_built_is_listed_and_cleared(cache: EngineCache, capsys: pytest.
     assert run("list") == ExitCode.DONE
     first, second = capsys.readouterr().out.splitlines()
     assert re.search(r"centerface\.onnx +1x\d+x\d+x3 +NVIDIA L4, TensorRT 11\.1, 2\.5 MB$", first)
-    assert re.search(r"generator\.onnx +8x3x64x64 +NVIDIA L4, TensorRT 11\.1, REFUSED: answers that are not finite$", second)
+    assert re.search(r"generator\.onnx +8x3x128x128 +NVIDIA L4, TensorRT 11\.1, REFUSED: answers that are not finite$", second)
     assert run("clear") == ExitCode.DONE
     assert capsys.readouterr().out == "2 removed\n"
     assert cache.entries() == []
@@ -129,7 +130,7 @@ def test_a_build_says_how_each_engine_went(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(wanted_engines([(640, 360)], "default"))
     assert [line for line in lines if line.endswith("  ready")] == lines or outcome is not None
-    assert lines[-1].endswith(f"8x3x64x64  {said}")
+    assert lines[-1].endswith(f"8x3x128x128  {said}")
 
 
 def test_a_size_that_is_none_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
