@@ -58,8 +58,10 @@ INNER, OUTER = 0.95, 1.4
 """Views are shown in the ellipse in the box, grown by these, in full and not at all beyond; corners show what is behind."""
 RIM = 0.05
 """Nor at the edge of the mask: so far from it, in sides of the crop, in full."""
-FADING_PX = 3.0
-"""Of the crop, at the edge of what a view knows."""
+FADING = 0.047
+"""At the edge of what a view knows, in sides of the crop."""
+ENOUGH_PX = 64
+"""Side of the crop in the picture from which a face is seen as well as the generator needs: more says nothing new of it."""
 LEAST_WEIGHT = 0.02
 
 Texture = NDArray[np.float32]  # (R, R, 3), levels of 255
@@ -73,7 +75,7 @@ class _View:
     """As in light of 1."""
     used_s: float
     sight: float
-    """How much could be seen of the face when it was learned: 1 is all of it, as large as it is painted."""
+    """How much could be seen of the face when it was learned: 1 is all of it, with ENOUGH_PX."""
     presence: float
     """How much of it is shown, against the others: 0 to 1."""
     age_s: float = 0.0
@@ -135,7 +137,7 @@ class Views:
         for view, turn, weight in zip(self._views, turns, weights, strict=True):
             if weight > LEAST_WEIGHT:
                 places = turn.places(grid, view.crop, view.pose, size)
-                parts.append((np.float32(weight), taken_from(view.texture, places), known_at(places, size, FADING_PX)))
+                parts.append((np.float32(weight), taken_from(view.texture, places), known_at(places, size, FADING * size)))
         if len(parts) == 1:
             return parts[0][1:]
         total = sum(weight * known for weight, _, known in parts)
@@ -158,7 +160,7 @@ class Views:
         """
         elapsed_s = 0.0 if self._last_s is None else max(time_s - self._last_s, 0.0)
         self._last_s = time_s
-        sight = pose.sight * min(crop.side / len(mask), 1.0)
+        sight = pose.sight * min(crop.side / ENOUGH_PX, 1.0)
         shown = self.look(mask, crop, pose)
         if shown is None:
             unlit = self._unlit(painted, grid_over(crop, pose, len(mask)))
@@ -225,7 +227,7 @@ class Views:
         size = len(unlit)
         places = turn_between(view.pose, pose).places(grid_over(view.crop, view.pose, size), crop, pose, size)
         now = taken_from(unlit, places, cv2.INTER_LINEAR)
-        view.texture += (now - view.texture) * (known_at(places, size, FADING_PX) * np.float32(part))[:, :, None]
+        view.texture += (now - view.texture) * (known_at(places, size, FADING * size) * np.float32(part))[:, :, None]
 
     def _follow_light(self, painted: Texture, shown: Shown, elapsed_s: float) -> None:
         is_inner = shown.share > 0.5

@@ -32,13 +32,14 @@ def face(seed: int, level: float = 120.0, contrast: float = 25.0) -> Texture:
 class Track:
     """Views of one track, with time."""
 
-    def __init__(self) -> None:
+    def __init__(self, mask: NDArray[np.bool_] = MASK) -> None:
         self.views = Views()
         self.time_s = 0.0
+        self.mask = mask
 
     def paint(self, painted: Texture, pose: Pose = FRONT, *, frames: int = 1) -> Texture:
         for _ in range(frames):
-            shown = self.views.take(self.time_s, painted.copy(), painted, MASK, crop_of(pose), pose)
+            shown = self.views.take(self.time_s, painted.copy(), painted, self.mask, crop_of(pose), pose)
             self.time_s += STEP_S
         return shown
 
@@ -181,3 +182,18 @@ def test_a_face_that_comes_nearer_is_learned_anew() -> None:
     track.paint(face(1), far, frames=15)
     shown = track.paint(face(2), near, frames=15)
     assert distance(shown, face(2)) < 0.4 * distance(shown, face(1))
+
+
+def test_a_face_that_was_large_enough_stays_who_it_is_when_it_comes_nearer() -> None:
+    """Also where it is painted with more pixels than the generator needs to see of it."""
+
+    def doubled(painted: Texture) -> Texture:
+        return painted.repeat(2, 0).repeat(2, 1)
+
+    far, near = (pose_of(PLACES, side=side) for side in (55.0, 80.0))
+    assert 64 <= crop_of(far).side < crop_of(near).side < 2 * SIZE
+    track = Track(MASK.repeat(2, 0).repeat(2, 1))
+    track.paint(doubled(face(1)), far, frames=15)
+    shown = track.paint(doubled(face(2)), near, frames=15)
+    one, other = (float(np.abs(shown - doubled(face(seed)))[48:80, 48:80].mean()) for seed in (1, 2))
+    assert one < 0.4 * other
