@@ -34,8 +34,8 @@ def calm_colours(painted: Pixels, mask: Mask) -> Pixels:
     around = parts[~mask][:, 1:].astype(np.int16)
     if len(around) and np.abs(around - GREY).max() <= COLOURLESS:
         return np.where(mask[:, :, np.newaxis], parts[:, :, :1], painted)
-    calm = cv2.GaussianBlur(parts, (0, 0), COLOUR_REACH * mask.shape[0])
-    calm[:, :, 0] = parts[:, :, 0]
+    calm = parts.copy()
+    calm[:, :, 1:] = cv2.GaussianBlur(parts[:, :, 1:], (0, 0), COLOUR_REACH * mask.shape[0])
     if mask.any():
         colours = calm[:, :, 1:].astype(np.float32)
         depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
