@@ -26,6 +26,7 @@ from models.backends import (
     open_network,
 )
 from models.backends.fallback import FallbackBackend, Replacement, replacements
+from models.backends.openvino import has_fast_bfloat16
 from models.weights import MANIFEST, PRETRAINED, WeightsError, read_manifest, read_weights
 
 WEIGHTS = "centerface.onnx"
@@ -126,9 +127,9 @@ def inputs_of(weights: str, batch: int = 2) -> list[NDArray[Any]]:
     if weights != "generator.onnx":
         size = (64, 64) if weights == "keypoints.onnx" else (64, 96)
         return [random.integers(0, 256, (batch, *size, 3), dtype=np.uint8)]
-    mask = np.zeros((batch, 1, 64, 64), np.float32)
-    mask[:, :, 10:50, 14:52] = 1
-    image = random.uniform(-1, 1, (batch, 3, 64, 64)).astype(np.float32) * (1 - mask)
+    mask = np.zeros((batch, 1, 128, 128), np.float32)
+    mask[:, :, 20:100, 28:104] = 1
+    image = random.uniform(-1, 1, (batch, 3, 128, 128)).astype(np.float32) * (1 - mask)
     keypoints = ((random.integers(-8, 72, (batch, 14)) + 0.5) / 64).astype(np.float32)
     return [image, keypoints, random.standard_normal((batch, 32, 4, 4), np.float32), mask]
 
@@ -168,6 +169,16 @@ def test_where_bfloat16_is_enough_openvino_paints_nearly_the_same() -> None:
     difference = np.abs(painted - open_network("cpu", network).run(inputs)[0])
     assert difference.max() < 0.1
     assert difference.mean() < 0.01
+
+
+@needs_openvino
+def test_openvino_computes_in_bfloat16_only_where_that_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left alone it takes bfloat16 wherever the processor has it, AVX-512's too, which is slower than single precision."""
+    assert has_fast_bfloat16({"avx512f", "amx_bf16"})
+    assert not has_fast_bfloat16({"avx512f", "avx512_bf16"})
+    monkeypatch.setattr("models.backends.openvino._processor_flags", lambda: frozenset({"avx512_bf16"}))
+    opened = open_network("openvino", read_weights("generator.onnx"), precision="bfloat16")
+    assert opened.providers == ("CPU f32",)
 
 
 SILENT_IMPORT = """
