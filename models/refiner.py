@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.generator import Generator
-from models.generator_weights import Provenance, digest, read_tensors, with_tensors, write_atomically
+from models.generator_weights import Provenance, digest, load_generator, read_tensors, with_tensors, write_atomically
 from models.layers import LEAKY_SLOPE, EqualizedConv2d, halve
 from models.weights import WeightsError
 
@@ -107,6 +107,14 @@ class RefinedGenerator(nn.Module):
         hidden = functional.max_pool2d(mask, FACTOR)
         coarse: Tensor = self.generator(halve(image * (1.0 - mask)), keypoints, noise, hidden)
         return coarse
+
+
+def load_refinable(path: Path) -> tuple[Generator, Provenance]:
+    """As `load_generator`. Raises WeightsError also where the generator has no mask channel."""
+    generator, provenance = load_generator(path)
+    if not generator.architecture.has_mask:
+        raise WeightsError(f"{path}: has no mask channel, and only a generator with one can be refined")
+    return generator, provenance
 
 
 def save_refiner(path: Path, refiner: Refiner, provenance: Provenance) -> None:

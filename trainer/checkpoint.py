@@ -13,6 +13,7 @@ import torch
 from loguru import logger
 
 from models.generator_weights import write_atomically
+from trainer.config import ConfigError
 
 FORMAT = "veil-train-1"
 
@@ -50,6 +51,12 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     found = [path for path in folder.glob("checkpoint-*.pt") if re.fullmatch(r"checkpoint-\d{9,}\.pt", path.name)]
     return sorted(found, key=lambda path: int(path.stem.partition("-")[2]))
+
+
+def check_new(folder: Path) -> None:
+    """Raises ConfigError where the folder holds a run already."""
+    if list_checkpoints(folder / "checkpoints"):
+        raise ConfigError(f"{folder}: holds a run already; continue it with --resume or choose another folder")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from models.generator_export import export_onnx
 from models.generator_weights import Provenance, format_of, load_generator, write_atomically
 from models.keypoint_weights import FORMAT as KEYPOINT_FORMAT
 from models.keypoint_weights import export_keypoints, load_keypoints
-from models.refiner import load_refiner
+from models.refiner import load_refinable, load_refiner
 from models.weights import MANIFEST, WeightsError, enter_in_manifest
 from trainer.failing import failed
 
@@ -43,10 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _export(weights: Path, output: Path, refiner: Path | None) -> Provenance:
     """Raises WeightsError where the weights are of no network that can be exported, or damaged."""
     if refiner is not None:
-        generator, provenance = load_generator(weights)
+        generator, provenance = load_refinable(weights)
         network, its_own = load_refiner(refiner)
-        if not generator.architecture.has_mask:
-            raise WeightsError(f"{weights}: has no mask channel, and only a generator with one can be refined")
         provenance = with_refiner(provenance, its_own)
         export_onnx(output, generator, provenance, network)
     elif format_of(weights) == KEYPOINT_FORMAT:

@@ -9,17 +9,15 @@ from pathlib import Path
 from loguru import logger
 
 from models.weights import WeightsError
-from trainer.checkpoint import CheckpointError, list_checkpoints
+from trainer.checkpoint import CheckpointError, check_new
 from trainer.config import ConfigError, load_config
 from trainer.dataset import DataError
-from trainer.failing import failed
+from trainer.failing import INTERRUPTED, failed
 from trainer.features import FeatureError
 from trainer.loop import DivergedError, Run, stop_on_signals
 from trainer.networks import ArchitectureError
 from trainer.parallel import ParallelError, join_world, leave_world
 from trainer.progress import train_with_progress
-
-INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.output
     try:
         settings = load_config(arguments.config)
-        if not arguments.resume and list_checkpoints(folder / "checkpoints"):
-            raise ConfigError(f"{folder}: holds a run already; continue it with --resume or choose another folder")
+        if not arguments.resume:
+            check_new(folder)
         training = Run(settings, folder, resume=arguments.resume, world=join_world(settings.run.device))
         stop_on_signals(training)
         is_complete = train_with_progress(

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-import math
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +19,19 @@ from models.generator_weights import Provenance
 from models.keypoint_network import KeypointArchitecture, KeypointNetwork
 from models.keypoint_weights import save_keypoints
 from models.keypoints import TOLERANCES
-from trainer.checkpoint import CheckpointError, list_checkpoints, load_newest, save_checkpoint
+from trainer.checkpoint import CheckpointError, check_new, load_newest, save_checkpoint
 from trainer.config import ConfigError, to_yaml
 from trainer.dataset import DataError
 from trainer.evaluate_keypoints import locate, measure, network_answers, served_batch
-from trainer.failing import failed
+from trainer.failing import INTERRUPTED, failed
 from trainer.keypoint_calibration import calibration_of, gather
 from trainer.keypoint_config import KeypointTrainSettings, load_keypoint_config
 from trainer.keypoint_samples import IS_SHOULDER, LEAST_LABEL_SCORE, KeypointBatch, KeypointFaces, KeypointSource
 from trainer.loop import stop_on_signals
 from trainer.progress import train_with_progress
-from trainer.schedule import rate_at
+from trainer.schedule import crosses
+from trainer.single_run import SingleRun
 
-INTERRUPTED = 130
 CONFIDENCE_WEIGHT = 0.05
 """Of the confidences' loss beside that of the places."""
 SHOULDER_WEIGHT = 6.0
@@ -59,13 +55,13 @@ def keypoint_loss(answer: Tensor, batch: KeypointBatch) -> tuple[Tensor, dict[st
     return place + CONFIDENCE_WEIGHT * confidence, {"distance": place.detach(), "entropy": confidence.detach()}
 
 
-class KeypointRun:
+class KeypointRun(SingleRun):
     """A training run in a folder: checkpoints/, log.jsonl, keypoints.safetensors and the configuration as used."""
 
     def __init__(self, settings: KeypointTrainSettings, folder: Path, *, resume: bool = False) -> None:
         """resume: continue from the newest checkpoint of the folder. Raises DataError or CheckpointError where that cannot be."""
+        super().__init__(settings.run, folder)
         self.settings = settings
-        self.folder = folder
         if settings.run.threads:
             torch.set_num_threads(settings.run.threads)
         self.faces = KeypointFaces(settings.data)
@@ -77,8 +73,6 @@ class KeypointRun:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=settings.run.weight_decay)
-        self.images_seen = 0
-        self._must_stop = False
         if resume:
             self._restore()
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,69 +89,23 @@ class KeypointRun:
             raise CheckpointError(f"{self.folder}: the checkpoint is of another network ({message})") from error
         self.images_seen = int(state["images_seen"])
 
-    def stop(self) -> None:
-        """End `train` after the batch at hand, with a checkpoint."""
-        self._must_stop = True
-
-    def train(self, on_batch: Callable[[KeypointRun], None] = lambda _: None) -> bool:
-        """Train to the end of the run. Returns whether it was reached, or False where `stop` ended it; a checkpoint is written
-        either way. Raises CheckpointError.
-        """
-        run = self.settings.run
-        saved_s = logged_s = time.monotonic()
-        logged_images, sums = self.images_seen, dict[str, float]()
-        while self.images_seen < run.total_images and not self._must_stop:
-            before = self.images_seen
-            values = self._step()
-            self.images_seen += run.batch
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * run.batch
-            if before // run.log_every_images != self.images_seen // run.log_every_images:
-                images, seconds = self.images_seen - logged_images, time.monotonic() - logged_s
-                self._log({"images_per_s": images / seconds, **{name: total / images for name, total in sums.items()}})
-                logged_s, logged_images, sums = time.monotonic(), self.images_seen, {}
-            if before // run.validate_every_images != self.images_seen // run.validate_every_images:
-                self.validate()
-            if time.monotonic() - saved_s > run.checkpoint_every_s:
-                self.save()
-                saved_s = time.monotonic()
-            on_batch(self)
-        is_complete = self.images_seen >= run.total_images
-        if is_complete:
-            self.calibrate()
-        self.save()
-        return is_complete
-
     def _step(self) -> dict[str, Tensor]:
         run = self.settings.run
         batch = self.source.batch(range(self.images_seen, self.images_seen + run.batch))
-        for group in self.optimizer.param_groups:
-            group["lr"] = run.learning_rate * rate_at(self.images_seen / run.total_images)
         self.network.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=run.bfloat16):
             answer = self.network(batch.crops)
         loss, values = keypoint_loss(answer, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        if math.isfinite(float(norm)):
-            self.optimizer.step()
-        else:
-            logger.warning("gradients are not finite after {} images: step skipped", self.images_seen)
-        self._update_average()
+        self._descend(self.network, self.optimizer, loss, rate=run.learning_rate * self._rate, most=5.0)
+        self._follow(self.average, self.network)
         return values
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        # A young run has little past worth keeping.
-        half_life = min(self.settings.run.average_half_life_images, 0.05 * self.images_seen + self.settings.run.batch)
-        kept = 0.5 ** (self.settings.run.batch / half_life)
-        state = self.network.state_dict()
-        for name, value in self.average.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(state[name], 1 - kept)
-            else:
-                value.copy_(state[name])
+    def _look(self, before: int) -> None:
+        if crosses(before, self.images_seen, self.settings.run.validate_every_images):
+            self.validate()
+
+    def _complete(self) -> None:
+        self.calibrate()
 
     def validate(self) -> None:
         """Log the figures of the faces that are held back."""
@@ -184,12 +132,6 @@ class KeypointRun:
             logger.warning("{} faces are too few to calibrate the confidences on: they are as training left them", len(numbers))
         else:
             logger.info("confidences calibrated on {} faces", len(numbers))
-
-    def _log(self, values: dict[str, float]) -> None:
-        line = {"images_seen": self.images_seen, **{name: round(value, 5) for name, value in values.items()}}
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        logger.info("{}", line)
 
     def save(self) -> Path:
         """Write a checkpoint and the running average as weights."""
@@ -229,8 +171,8 @@ def run(arguments: argparse.Namespace) -> int:
         settings = load_keypoint_config(arguments.config)
         if arguments.data:
             settings = msgspec.structs.replace(settings, data=msgspec.structs.replace(settings.data, root=str(arguments.data)))
-        if not arguments.resume and list_checkpoints(folder / "checkpoints"):
-            raise ConfigError(f"{folder}: holds a run already; continue it with --resume or choose another folder")
+        if not arguments.resume:
+            check_new(folder)
         training = KeypointRun(settings, folder, resume=arguments.resume)
         stop_on_signals(training)
         is_complete = train_with_progress(training, total=settings.run.total_images)

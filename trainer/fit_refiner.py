@@ -10,17 +10,15 @@ import msgspec
 from loguru import logger
 
 from models.weights import WeightsError
-from trainer.checkpoint import CheckpointError, list_checkpoints
+from trainer.checkpoint import CheckpointError, check_new
 from trainer.config import ConfigError
 from trainer.dataset import DataError
-from trainer.failing import failed
+from trainer.failing import INTERRUPTED, failed
 from trainer.features import FeatureError
 from trainer.loop import stop_on_signals
 from trainer.progress import train_with_progress
 from trainer.refiner_config import RefinerTrainSettings, load_refiner_config
 from trainer.refining import RefinerRun
-
-INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.output
     try:
         settings = _settings(arguments)
-        if not arguments.resume and list_checkpoints(folder / "checkpoints"):
-            raise ConfigError(f"{folder}: holds a run already; continue it with --resume or choose another folder")
+        if not arguments.resume:
+            check_new(folder)
         training = RefinerRun(settings, folder, resume=arguments.resume)
         stop_on_signals(training)
         is_complete = train_with_progress(training, total=settings.run.total_images)

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from trainer.config import Count, DataSettings, Fraction, NotNegative, Positive, Settings, read_settings
+from trainer.single_run import SingleRunSettings
 
 Ratio = Annotated[float, msgspec.Meta(ge=1.0, le=4.0)]
 
@@ -54,29 +55,15 @@ class KeypointNetworkSettings(Settings, frozen=True, kw_only=True):
     """Values of the hidden layer."""
 
 
-class KeypointRunSettings(Settings, frozen=True, kw_only=True):
+class KeypointRunSettings(SingleRunSettings, frozen=True, kw_only=True):
     """How the run behaves."""
 
-    total_images: Count
-    """The run ends when the network has seen so many crops."""
     batch: Count = 64
-    learning_rate: Positive = 0.002
-    """The highest; it rises over the first hundredth of the run and falls to nought along half a cosine."""
     weight_decay: NotNegative = 0.01
     average_half_life_images: Positive = 10000.0
-    """The running average of the weights forgets half of its past in so many crops."""
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
-    bfloat16: bool = True
-    """Mixed precision."""
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 1
-    """CPU threads; 0 leaves the choice to torch."""
-    checkpoint_every_s: Positive = 120.0
-    """Seconds between checkpoints."""
-    checkpoints_kept: Count = 2
     log_every_images: Count = 10000
     validate_every_images: Count = 50000
-    terms: str = "unknown"
-    """What the trained weights may be used for; stored with them."""
 
 
 class KeypointTrainSettings(Settings, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from trainer.networks import Networks, random_source
 from trainer.parallel import World
 from trainer.precision import choose_arithmetic, choose_device
 from trainer.samples import save_samples
-from trainer.schedule import Stage, stage_at
+from trainer.schedule import Stage, crosses, stage_at
 from trainer.step import Chance, Stepper, Values
 from trainer.task import Task, make_task
 
@@ -122,9 +122,9 @@ class Run:
             self.seconds += time.monotonic() - began_s
             journal.add(values, stage.batch, time.monotonic() - began_s)
             if self.world.is_first:
-                if _crosses(before, self.images_seen, settings.log_every_images):
+                if crosses(before, self.images_seen, settings.log_every_images):
                     journal.write(self._progress, stage)
-                if _crosses(before, self.images_seen, settings.samples_every_images):
+                if crosses(before, self.images_seen, settings.samples_every_images):
                     self.save_samples(stage, journal)
                 if time.monotonic() - saved_s > settings.checkpoint_every_s:
                     self.save()
@@ -275,7 +275,3 @@ def stop_on_signals(run: Stoppable) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)
-
-
-def _crosses(before: int, after: int, every: int) -> bool:
-    return before // every != after // every

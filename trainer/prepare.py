@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from models.weights import WeightsError
 from trainer import collecting
 from trainer.collection import Collection, CollectionError, Description
-from trainer.failing import failed
+from trainer.failing import INTERRUPTED, failed
 from trainer.labelling import FaceLabeller, FilterSettings, open_labeller
 from trainer.layouts import default_crops
 from trainer.media import find_media, fingerprint, open_media
@@ -23,7 +23,6 @@ from trainer.upright import MediaError
 
 TERMS = "your own material: you decide what it, and what is trained on it, may be used for"
 LABELS_EVERY_S = 30.0
-INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

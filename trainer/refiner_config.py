@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from trainer.config import AugmentSettings, Count, DataSettings, Fraction, NotNegative, Positive, Settings, read_settings
+from trainer.single_run import SingleRunSettings
 
 
 class RefinerNetworkSettings(Settings, frozen=True, kw_only=True):
@@ -42,32 +43,15 @@ class RefinerLossSettings(Settings, frozen=True, kw_only=True):
     """Weight of the discriminator's score."""
 
 
-class RefinerRunSettings(Settings, frozen=True, kw_only=True):
+class RefinerRunSettings(SingleRunSettings, frozen=True, kw_only=True):
     """How the run behaves."""
 
-    total_images: Count
-    """The run ends when the refiner has seen so many faces."""
     batch: Annotated[int, msgspec.Meta(ge=2)] = 16
-    learning_rate: Positive = 0.002
-    """The highest; it falls to nought along half a cosine."""
     discriminator_learning_rate: Positive = 0.0004
-    """Likewise."""
-    average_half_life_images: Positive = 2000.0
-    """The running average of the weights forgets half of its past in so many faces."""
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """As learning_rate, which is the refiner's."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU if there is one."""
-    bfloat16: bool = True
-    """Mixed precision."""
-    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
-    """CPU threads; 0 leaves the choice to torch."""
-    checkpoint_every_s: Positive = 120.0
-    """Seconds between checkpoints."""
-    checkpoints_kept: Count = 2
-    log_every_images: Count = 1000
     samples_every_images: Count = 5000
-    terms: str = "unknown"
-    """What the trained weights may be used for; stored with them."""
 
 
 class RefinerTrainSettings(Settings, frozen=True, kw_only=True):

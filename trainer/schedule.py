@@ -72,3 +72,8 @@ def _stage(phase: Phase, images_into_phase: int) -> Stage:
 def rate_at(share: float) -> float:
     """Learning rate as a part of the highest, after this share of the run."""
     return min(1.0, (share + 1e-4) / 0.01) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def crosses(before: int, after: int, every: int) -> bool:
+    """Whether a multiple of `every` images lies behind the images seen now that did not before."""
+    return before // every != after // every

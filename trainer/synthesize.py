@@ -22,7 +22,7 @@ from models.detectors import RgbImage
 from models.weights import WeightsError
 from trainer import collecting
 from trainer.collection import Collection, CollectionError, Description
-from trainer.failing import failed
+from trainer.failing import INTERRUPTED, failed
 from trainer.labelling import FaceLabeller, FilterSettings, open_labeller
 from trainer.layouts import default_crops
 
@@ -36,7 +36,6 @@ PORTRAIT_SURROUNDINGS = 1.15
 """Portraits are framed like those of FFHQ: the whole of one is 1.2 to 1.45 times the face, and there is nothing more to be cut out.
 Training takes such a picture whole where it would have liked more of it."""
 LABELS_EVERY_FACES = 50
-INTERRUPTED = 130
 
 
 class SynthesisError(Exception):
