@@ -6,10 +6,12 @@ crop -> fromRGB -> encoder R ... 8, 4 -> + pose, z -> decoder 4, 8 ... R (+ skip
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from models.layers import PAPER_EPSILON, EqualizedConv2d, GeneratorBlock, check_resolution, double, draw_keypoints, halve
 
@@ -86,17 +88,37 @@ class EncoderBlock(nn.Module):
         return result
 
 
+class MergeBlock(GeneratorBlock):
+    """A 1x1 block over parts that lie behind one another, as if they were concatenated; parts of half the size are doubled.
+
+    Each part is convolved alone and the results are added: a 1x1 convolution of a doubled picture is the doubled convolution, at a
+    quarter of the cost, and nothing is copied together.
+    """
+
+    def __init__(self, inputs: int, outputs: int, epsilon: float) -> None:
+        super().__init__(inputs, outputs, 1, epsilon)
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:  # type: ignore[override]
+        """parts: (B, C, S, S) or (B, C, S/2, S/2), the last of full size; together as many channels as the block has inputs."""
+        weights = torch.split(self.conv.scaled_weight(), [part.shape[1] for part in parts], 1)
+        biases = (self.conv.bias, *[None] * (len(parts) - 1))
+        convolved = map(functional.conv2d, parts, weights, biases)
+        size = parts[-1].shape[-1]
+        first, *others = (part if part.shape[-1] == size else double(part) for part in convolved)
+        return self.activate(sum(others, first))
+
+
 class DecoderBlock(nn.Module):
     """A 1x1 block that merges what comes from below, the skip connection and the pose, then two 3x3 blocks."""
 
     def __init__(self, inputs: int, middle: int, outputs: int, epsilon: float) -> None:
         super().__init__()
-        self.merge = GeneratorBlock(inputs, middle, 1, epsilon)
+        self.merge = MergeBlock(inputs, middle, epsilon)
         self.first = GeneratorBlock(middle, outputs, 3, epsilon)
         self.second = GeneratorBlock(outputs, outputs, 3, epsilon)
 
-    def forward(self, parts: list[Tensor]) -> Tensor:
-        result: Tensor = self.second(self.first(self.merge(torch.cat(parts, 1))))
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        result: Tensor = self.second(self.first(self.merge(parts)))
         return result
 
 
@@ -160,11 +182,11 @@ class Generator(nn.Module):
             if size == BOTTOM:
                 values = self.decoder[str(size)]([values, pose, noise.to(values.dtype)])
             else:
-                before = double(values)
+                before = values
                 values = self.decoder[str(size)]([before, skips[size], pose])
         painted: Tensor = self.to_rgb(values)
         if alpha < 1.0 and self.to_rgb_old is not None:
-            painted = torch.lerp(self.to_rgb_old(before), painted, alpha)
+            painted = torch.lerp(double(self.to_rgb_old(before)), painted, alpha)
         return painted
 
     def grown(self, architecture: GeneratorArchitecture) -> Generator:

@@ -29,15 +29,17 @@ EXPORT_EPSILON_SUM = 2e-7
 @contextlib.contextmanager
 def quiet_exporter() -> Iterator[None]:
     """Without the exporter's remarks on its own internals and on packages that are not needed."""
-    exporter = logging.getLogger("torch.onnx")
-    before = exporter.level
-    exporter.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        exporter.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 class ExportedGenerator(nn.Module):

@@ -35,9 +35,12 @@ class EqualizedConv2d(nn.Module):
         self.scale = math.sqrt(2.0 / (inputs * kernel * kernel))
         self.padding = kernel // 2 if padding is None else padding
 
+    def scaled_weight(self) -> Tensor:
+        """What the convolution multiplies with."""
+        return self.weight if self.scale == 1.0 else self.weight * self.scale
+
     def forward(self, values: Tensor) -> Tensor:
-        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
-        return functional.conv2d(values, weight, self.bias, padding=self.padding)
+        return functional.conv2d(values, self.scaled_weight(), self.bias, padding=self.padding)
 
 
 class EqualizedLinear(nn.Module):
@@ -110,7 +113,10 @@ class GeneratorBlock(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, values: Tensor) -> Tensor:
-        values = self.conv(values)
+        return self.activate(self.conv(values))
+
+    def activate(self, values: Tensor) -> Tensor:
+        """Leaky ReLU and pixel norm of what the convolution made."""
         if self.training and torch.is_grad_enabled():
             normed: Tensor = _LeakyNorm.apply(values, self.epsilon)  # type: ignore[no-untyped-call]
             return normed

@@ -74,12 +74,23 @@ class Refiner(nn.Module):
         Returns (B, 3, R, R): the image, where it is hidden the refined face, not clamped.
         """
         known = image * (1.0 - mask)
-        sharp = functional.pixel_unshuffle(torch.cat((known, mask), 1), FACTOR)
-        values: Tensor = self.enter(torch.cat((coarse, sharp), 1))
+        values = self._enter(coarse, torch.cat((known, mask), 1))
         for block in self.blocks:
             values = block(values)
         detail = functional.pixel_shuffle(self.leave(functional.leaky_relu(values, LEAKY_SLOPE)), FACTOR)
         return known + (enlarge(coarse) + detail) * mask
+
+    def _enter(self, coarse: Tensor, sharp: Tensor) -> Tensor:
+        """The first convolution, of the coarse picture and of FACTOR x FACTOR sharp pixels behind each of its pixels.
+
+        The sharp picture is convolved as it is, in steps: the same sums, and no pixel is moved.
+        """
+        for_coarse, for_sharp = torch.split(self.enter.scaled_weight(), [3, 4 * FACTOR**2], 1)
+        reach = self.enter.padding
+        detail = functional.conv2d(
+            sharp, functional.pixel_shuffle(for_sharp, FACTOR), self.enter.bias, stride=FACTOR, padding=FACTOR * reach
+        )
+        return functional.conv2d(coarse, for_coarse, padding=reach) + detail
 
 
 def enlarge(coarse: Tensor) -> Tensor:
