@@ -22,9 +22,9 @@ from models.views import NEAR, Views
 
 MEMORY_S = 0.4
 """Around the middle of the face, where the past shows what was behind it then, the past loses half of its weight in 0.7 of this."""
-REUSE_S, SETTLED_REUSE_S = 0.06, 0.13
-"""What was painted serves so long without being painted anew, and so long once the views have been learned: three of four frames at
-25 a second."""
+REUSE_S, SETTLED_REUSE_S = 0.07, 0.21
+"""What was painted serves so long without being painted anew, and so long once the views have been learned: one frame and three at
+15 a second, one and five at 25."""
 LONGEST_GAP_S = 0.5
 """What is older has no part in the present."""
 STILL, MOVED = 0.015, 0.05
