@@ -70,11 +70,15 @@ class Stabilizer:
         self._pasts[track] = _Past(time_s=time_s, crop=crop, pose=pose, blend=around, views=views)
         return np.rint(shown).clip(0, 255).astype(np.uint8)
 
-    def reuse(self, track: int, time_s: float, given: Pixels, mask: Mask, crop: Crop, pose: Pose) -> Pixels | None:
+    def reuse(
+        self, track: int, time_s: float, given: Pixels, mask: Mask, crop: Crop, pose: Pose, own: Mask | None = None
+    ) -> Pixels | None:
         """What was painted a moment ago, moved along with the face; None where it has to be painted anew.
 
         It is used again for a moment, while the face is steady and nothing of it was out of the crop. given: (R, R, 3), the crop
-        now, for what is outside the mask. The past stays as it is, so that moving it again and again does not blur it.
+        now, for what is outside the mask. own: (R, R), True where this face is; the rest of the mask is over others', which
+        nobody takes from this crop. None is all of the mask. The past stays as it is, so that moving it again and again does not
+        blur it.
         """
         past = self._pasts.get(track)
         if past is None:
@@ -84,7 +88,7 @@ class Stabilizer:
         if not 0 <= time_s - past.time_s <= longest_s or motion.steadiness < 1:
             return None
         moved, is_known = _moved(past, crop, motion, given.shape[0])
-        if not is_known[mask].all():
+        if not is_known[mask if own is None else own].all():
             return None
         shown = past.views.look(mask, crop, pose)
         if shown is None or shown.distances.min() > NEAR:

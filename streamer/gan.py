@@ -81,11 +81,15 @@ def secret_of(seed: int | None) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a face is painted, and what the generator is given of it."""
+    """Where a face is painted, and what the generator is given of it.
+
+    mask: where faces are hidden in the crop. own: where this one is.
+    """
 
     crop: Crop
     picture: RgbImage
     mask: Mask
+    own: Mask
     pose: Pose
     keypoints: NDArray[np.float32]
 
@@ -146,7 +150,7 @@ class GanFilter:
         """What was painted a moment ago, if it still serves."""
         if face.time_s is None or self._stabilizer is None:
             return None
-        again = self._stabilizer.reuse(face.track, face.time_s, place.picture, place.mask, place.crop, place.pose)
+        again = self._stabilizer.reuse(face.track, face.time_s, place.picture, place.mask, place.crop, place.pose, place.own)
         return None if again is None else join(again, place.picture, place.mask)
 
     def _paint_anew(self, faces: Sequence[tuple[FaceMask, _Place]]) -> list[RgbImage]:
@@ -176,7 +180,8 @@ class GanFilter:
         crop = geometry.expand_to_square(face.box, picture.size, self._generator.expansion)
         given, mask = hidden_crop(picture, crop, every, self._generator.resolution)
         keypoints = geometry.keypoints_in_crop(face.keypoints[None], face.keypoint_scores[None], crop)
-        return _Place(crop=crop, picture=given, mask=mask, pose=_pose(face, picture.size), keypoints=keypoints)
+        own = geometry.mark_shrunk([grown(face.core)], crop, len(mask))
+        return _Place(crop=crop, picture=given, mask=mask, own=own, pose=_pose(face, picture.size), keypoints=keypoints)
 
 
 def _pose(face: FaceMask, frame_size: Size) -> Pose:

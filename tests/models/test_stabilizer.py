@@ -185,3 +185,14 @@ def test_what_was_out_of_the_crop_is_painted_anew() -> None:
     narrow = Crop(left=200, top=150, side=120)
     stabilizer.blend(1, 0.0, noise(0), MASK, narrow, first)
     assert stabilizer.reuse(1, STEP_S, noise(1), np.ones((SIZE, SIZE), np.bool_), crop_of(first), first) is None
+
+
+def test_what_was_out_of_the_crop_matters_only_over_the_face_itself() -> None:
+    stabilizer, where = Stabilizer(), pose()
+    crop = crop_of(where)
+    stabilizer.blend(1, 0.0, blob(where, crop), MASK, crop, where)
+    beside = MASK.copy()
+    beside[:, -1] = True
+    away = Crop(left=crop.left + 30, top=crop.top, side=crop.side)
+    assert stabilizer.reuse(1, STEP_S, noise(1), beside, away, where) is None, "nothing is known at the right edge"
+    assert stabilizer.reuse(1, STEP_S, noise(1), beside, away, where, MASK) is not None
