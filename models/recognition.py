@@ -210,6 +210,21 @@ def matches_of_strangers(embeddings: Embeddings, originals: Embeddings, groups: 
     return float((pairs < same_person).mean()) if len(pairs) else None
 
 
+def identified(embeddings: Embeddings, originals: Embeddings, groups: Sequence[str]) -> float | None:
+    """How often a face's own original is nearer to it than that of any other group: rank 1 of a closed set.
+
+    embeddings, originals: (faces, D), as in `matches_of_strangers`. By chance it is 1 in as many as there are groups. None where
+    there is no other group.
+    """
+    distances = np.stack([np.linalg.norm(originals - one, axis=1) for one in embeddings])
+    names = np.array(groups)
+    is_other = names[:, None] != names[None]
+    if not is_other.any():
+        return None
+    strangers = np.where(is_other, distances, np.inf).min(axis=1)
+    return float((distances.diagonal() < strangers).mean())
+
+
 def chance_of_a_match(embeddings: Embeddings, groups: Sequence[str], same_person: float) -> tuple[float | None, float | None, int]:
     """How often two faces of different groups are taken for one person, their mean distance, and the number of such pairs.
 

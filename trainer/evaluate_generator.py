@@ -37,6 +37,7 @@ GRID_PX = 128
 SPREAD_FACES, SPREAD_DRAWS = 48, 4
 NOT_MEASURED = "not measured"
 DETECTOR_ERROR = "eyes and nose (detector)"
+PEOPLE = ("same person", "another person", "identified", "distance")
 PLAIN_WIDTH = 200
 """Characters of a line where the table is not printed on a terminal."""
 VALIDATION_SHARE = DataSettings(kind="labels", root="").validation_share
@@ -237,7 +238,7 @@ def print_report(report: Report, console: Console) -> None:
     table.add_column("method")
     table.add_column("replaced")
     alignments = list(report.chance) or [FOUND]
-    people = (f"{heading} ({alignment})" for alignment in alignments for heading in ("same person", "another person", "distance"))
+    people = (f"{heading} ({alignment})" for alignment in alignments for heading in PEOPLE)
     for heading in ("found again", *names, *(f"error {group}" for group in groups), DETECTOR_ERROR, *people, "seam"):
         table.add_column(heading, justify="right")
     for row in report.methods:
@@ -256,11 +257,12 @@ def print_report(report: Report, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
 
 
-def _recognized(row: MethodFigures, alignment: str) -> tuple[str, str, str]:
+def _recognized(row: MethodFigures, alignment: str) -> tuple[str, ...]:
+    """In the order of PEOPLE."""
     figures = row.recognized.get(alignment)
     if figures is None:
-        return NOT_MEASURED, NOT_MEASURED, NOT_MEASURED
-    return _percent(figures.own), _percent(figures.others), _number(figures.distance)
+        return (NOT_MEASURED,) * len(PEOPLE)
+    return _percent(figures.own), _percent(figures.others), _percent(figures.identified), _number(figures.distance)
 
 
 def _remarks(report: Report) -> list[str]:
@@ -281,8 +283,9 @@ def _remarks(report: Report) -> list[str]:
     else:
         lines.append(
             f"Same person: {report.recognizer}. Another person: the hidden face against the originals of all others; where nothing "
-            "of the person is left, both are about alike. Eyes found: by the recogniser itself, "
-            "in the original (facenet takes the box). Eyes known: those of the labels, where these are inside the box."
+            "of the person is left, both are about alike. Identified: the own original is nearer than anybody else's. Eyes "
+            "found: by the recogniser itself, in the original (facenet takes the box). Eyes known: those of the labels, where "
+            "these are inside the box."
         )
     for alignment, chance in report.chance.items():
         lines.append(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.detectors import FaceDetector
 from models.faces import KEYPOINT_NAMES, Faces
-from models.recognition import AligningRecognizer, Embeddings, chance_of_a_match, matches_of_strangers
+from models.recognition import AligningRecognizer, Embeddings, chance_of_a_match, identified, matches_of_strangers
 from trainer.frechet import FeatureNetwork, Features, frechet_distance
 from trainer.generator_metrics import (
     KeypointFigures,
@@ -72,13 +72,14 @@ class Recognized:
 
     own: share recognised as the original person. others: share of the pairs with the original of another person that are taken for
     one person, about what `own` is where nothing is left of the person; None without such a pair. distance: mean distance from the
-    original.
+    original. identified: share whose own original is the nearest of all people's; None with a single person.
     """
 
     faces: int
     own: float
     others: float | None
     distance: float
+    identified: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +239,7 @@ class Evaluation:
             own=float((distances < same_person).mean()),
             others=matches_of_strangers(embeddings, originals, groups, same_person),
             distance=float(distances.mean()),
+            identified=identified(embeddings, originals, groups),
         )
 
     def spread(self, painter: Painter, seed: int, *, faces: int, draws: int) -> Spread:
