@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.generator import SLIM_WIDTHS, Generator, GeneratorArchitecture, paper_architecture
+from models.generator import SLIM_WIDTHS, Generator, GeneratorArchitecture, MergeBlock, paper_architecture
 from models.generator_weights import parameter_count, rename_published
+from models.layers import GeneratorBlock, double
 from tests.models.parity import needs_recordings, recorded
 
 if TYPE_CHECKING:
@@ -28,6 +29,17 @@ def inputs(architecture: GeneratorArchitecture, batch: int = 2) -> tuple[Tensor,
         torch.rand((batch, 2 * architecture.keypoints), generator=random),
         torch.randn((batch, 32, 4, 4), generator=random),
     )
+
+
+def test_merging_parts_is_a_block_over_all_of_them_doubled_and_concatenated() -> None:
+    torch.manual_seed(5)
+    merge, plain = MergeBlock(12, 8, 1e-6), GeneratorBlock(12, 8, 1, 1e-6)
+    torch.nn.init.normal_(merge.conv.bias)
+    plain.load_state_dict(merge.state_dict())
+    below, skip, pose = torch.randn(2, 4, 4, 4), torch.randn(2, 5, 8, 8), torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        merged, expected = merge([below, skip, pose]), plain(torch.cat((double(below), skip, pose), 1))
+    torch.testing.assert_close(merged, expected)
 
 
 @needs_recordings

@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional
 
 from models.generator import Generator, GeneratorArchitecture
 from models.generator_weights import Provenance, parameter_count
-from models.refiner import RefinedGenerator, Refiner, RefinerArchitecture, enlarge, load_refiner, save_refiner
+from models.refiner import FACTOR, RefinedGenerator, Refiner, RefinerArchitecture, enlarge, load_refiner, save_refiner
 from models.weights import WeightsError
 
 PROVENANCE = Provenance(training_data="eight faces", terms="none", images_seen=8)
@@ -33,6 +34,18 @@ def given() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     mask = torch.zeros((2, 1, 32, 32))
     mask[:, :, 7:25, 9:20] = 1
     return torch.rand((2, 3, 16, 16), generator=random) * 2 - 1, torch.rand((2, 3, 32, 32), generator=random) * 2 - 1, mask
+
+
+def test_the_first_convolution_sees_the_sharp_pixels_behind_each_coarse_one(
+    refiner: Refiner, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+) -> None:
+    coarse, image, mask = given
+    nn.init.normal_(refiner.enter.bias)
+    sharp = torch.cat((image, mask), 1)
+    with torch.no_grad():
+        entered = refiner._enter(coarse, sharp)
+        expected = refiner.enter(torch.cat((coarse, functional.pixel_unshuffle(sharp, FACTOR)), 1))
+    torch.testing.assert_close(entered, expected)
 
 
 def test_an_untrained_refiner_enlarges_smoothly(given: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
